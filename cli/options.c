@@ -225,7 +225,7 @@ const char *cli_option(const arguments *a, const char *name)
 }
 
 /* The row of an option of this command (*own true) or of another one; -1: no command has it. */
-static int row_of(const char *name, size_t n, int letter, bool *own)
+static int find_option(const char *name, size_t n, int letter, bool *own)
 {
     int other = -1;
     for (int i = 0; i < n_options; i++) {
@@ -309,7 +309,7 @@ int cli_read(arguments *a, int letter, int argc, char **argv)
         }
         size_t n = strcspn(word + 2, "=");
         bool own, given = word[2 + n] == '=';
-        int row = row_of(word + 2, n, letter, &own);
+        int row = find_option(word + 2, n, letter, &own);
         snprintf(where, sizeof where, "%.*s", (int)(n + 2 < 79 ? n + 2 : 79), word);
         if (row < 0)
             return unknown_option(word, n, a->command, letter);

@@ -32,7 +32,7 @@ bool cli_is_text(const arguments *a, const quern_model *m, const char *words)
 }
 
 /* The first given option that does not apply to text; NULL: none. */
-static const char *foreign(const arguments *a)
+static const char *not_for_text(const arguments *a)
 {
     static const char *const names[] = {
         "target",  "features",      "weight",   "missing",       "missing-values", "separator",
@@ -52,7 +52,7 @@ quern_generator *cli_text(const arguments *a, const quern_model *m, const char *
                           quern_error *err, int *code)
 {
     quern_text_opts o = { 0 };
-    const char *targets = cli_option(a, "targets"), *wrong = foreign(a);
+    const char *targets = cli_option(a, "targets"), *wrong = not_for_text(a);
     char where[64];
     if (!quern_model_tokenizer(m)) {
         *code = cli_wrong(words, "is text, and the model has no tokenizer (quern new --tokenizer)");
@@ -66,7 +66,8 @@ quern_generator *cli_text(const arguments *a, const quern_model *m, const char *
     }
     if (!cli_count(a, "stride", &o.stride) ||
         (targets && strcmp(targets, "next") && strcmp(targets, "last"))) {
-        *code = o.stride < 0 || !targets ? 2 : cli_wrong_value(a, "targets", "is next or last");
+        *code =
+            o.stride < 0 || !targets ? 2 : cli_wrong_value(a, "targets", "must be next or last");
         return NULL;
     }
     quern_shape in = quern_model_input_shape(m, 0), out = quern_model_output_shape(m, 0);
@@ -88,8 +89,8 @@ quern_generator *cli_text(const arguments *a, const quern_model *m, const char *
 
 /* ---- new ---- */
 
-static quern_tokenizer *learned(const arguments *a, const char *kind, const char *text,
-                                quern_error *err)
+static quern_tokenizer *train_tokenizer(const arguments *a, const char *kind, const char *text,
+                                        quern_error *err)
 {
     char words[300];
     const char *size = cli_option(a, "vocab-size");
@@ -122,7 +123,8 @@ quern_tokenizer *cli_tokenizer(const arguments *a, quern_error *err, int *code)
         *code = cli_wrong("--text", "is missing: the text from which the tokenizer learns");
     if (*code)
         return NULL;
-    quern_tokenizer *t = file ? quern_tokenizer_open(kind, err) : learned(a, kind, text, err);
+    quern_tokenizer *t =
+        file ? quern_tokenizer_open(kind, err) : train_tokenizer(a, kind, text, err);
     if (!t)
         *code = cli_fail(err->code, err);
     return t;
@@ -213,7 +215,7 @@ static bool read_options(const arguments *a, quern_sampling *s, quern_generate_o
     if (cli_option(a, "repetition-penalty") && !(s->repetition_penalty > 0))
         return cli_wrong_value(a, "repetition-penalty", "must be a number above 0"), false;
     if (context && strcmp(context, "slide") && strcmp(context, "stop"))
-        return cli_wrong_value(a, "context", "is slide or stop"), false;
+        return cli_wrong_value(a, "context", "must be slide or stop"), false;
     if (cli_option(a, "prompt") && cli_option(a, "prompt-file"))
         return cli_wrong("--prompt-file", "does not combine with --prompt"), false;
     static const char *const drawing[] = { "temperature", "top-k",   "top-p",

@@ -1,5 +1,5 @@
-/* CSV by blocks: shuffled, each as small as it can be, with all records that cannot be used left
- * out. */
+/* CSV by file blocks: shuffled, with the smallest possible blocks, and with all bad records
+ * skipped. */
 #include "target.h"
 
 #include "source/csv/csv.h"

@@ -176,9 +176,12 @@ typedef int quern_prediction_sink(void *user, const quern_prediction *p);
 typedef struct quern_predict_opts {
     /* sizeof (quern_predict_opts); 0: the layout of version 0.1 (docs/abi.md). */
     size_t size;
-    int64_t batch_size; /* 0: 32 */
-    int64_t steps;      /* batches; 0: until the data ends */
-    const char *keep;   /* at most 8 columns of a CSV between commas, for the sink */
+    /* 0: 32. */
+    int64_t batch_size;
+    /* Batches; 0: until the data ends. */
+    int64_t steps;
+    /* At most 8 columns of a CSV between commas, for the sink. */
+    const char *keep;
 } quern_predict_opts;
 
 /* Predicts as quern_predict_generator, with options. Returns the number of
@@ -276,9 +279,9 @@ QUERN_API int quern_plan_fit(quern_model *m, quern_generator *train, const quern
                              quern_plan *out, quern_error *err);
 
 /* Writes the live bytes of each phase of the last training plan to `live`, which
- * has room for `room` numbers (NULL with 0: count only). Returns the number of
+ * holds `capacity` numbers (NULL with 0: count only). Returns the number of
  * phases; 0: without a plan. */
-QUERN_API int quern_plan_live(const quern_model *m, size_t *live, int room);
+QUERN_API int quern_plan_live(const quern_model *m, size_t *live, int capacity);
 
 #ifdef __cplusplus
 }

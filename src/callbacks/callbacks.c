@@ -46,8 +46,8 @@ bool quern__listens(quern_callback *const *callbacks, int n, quern__moment momen
     return false;
 }
 
-int quern__tell(quern_callback *const *callbacks, int n, quern__moment moment, quern__logs *logs,
-                quern_error *err)
+int quern__callbacks_call(quern_callback *const *callbacks, int n, quern__moment moment,
+                          quern__logs *logs, quern_error *err)
 {
     int result = QUERN_OK;
     quern_error own = { 0 };

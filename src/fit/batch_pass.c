@@ -49,8 +49,8 @@ void quern__logs_read(quern__logs *logs, const quern_model *m, int at)
 
 /* Sets the sample weights of each target. A target that had weights once keeps them: a later batch
  * without weights gets weight 1. */
-static int weights_of(const quern__pass *p, quern_batch *b, quern__weighing *how, void **weights,
-                      quern_error *err)
+static int set_sample_weights(const quern__pass *p, quern_batch *b, quern__weighing *how,
+                              void **weights, quern_error *err)
 {
     quern__weighing planned = quern__model_weighing(p->m, p->mode);
     *how = (quern__weighing){ 0 };
@@ -59,8 +59,9 @@ static int weights_of(const quern__pass *p, quern_batch *b, quern__weighing *how
         uint8_t now = own ? own : b->has_weights ? QUERN_WEIGHTS_RECORDS : before;
         if (before && now != before && p->done > 0)
             return quern__fail(err, QUERN_SHAPE, b->spec->names[b->spec->n_inputs + i],
-                               "its weights were one a record%s, now they are not",
-                               before == QUERN_WEIGHTS_STEPS ? " and step" : "");
+                               "the shape of its sample weights changed; until now there was one "
+                               "weight per record%s",
+                               before == QUERN_WEIGHTS_STEPS ? " and time step" : "");
         how->of[i] = now;
         weights[i] =
             own || !(b->has_weights || now) ? (void *)b->target_weights[i] : (void *)b->weights;
@@ -96,14 +97,14 @@ static int run_batch(const quern__pass *p, quern_batch *b, quern_error *err)
     }
     quern__weighing how;
     memcpy(arrays, b->arrays, (size_t)n * sizeof *arrays);
-    status = weights_of(p, b, &how, arrays + n, err);
+    status = set_sample_weights(p, b, &how, arrays + n, err);
     return status < 0 ? status
                       : quern__model_run(p->m, p->mode, arrays, &how, b->size, b->spec->batch_size,
                                          b->epoch, b->first + p->before, err);
 }
 
 /* Calls the hooks of a batch with its logs. */
-static int tell(quern__pass *p, bool end, quern_error *err)
+static int call_batch_hooks(quern__pass *p, bool end, quern_error *err)
 {
     static const quern__moment moments[QUERN__MODES][2] = {
         [QUERN__TRAIN] = { QUERN__TRAIN_BATCH_BEGIN, QUERN__TRAIN_BATCH_END },
@@ -117,19 +118,19 @@ static int tell(quern__pass *p, bool end, quern_error *err)
     p->logs->event.records = p->samples;
     if (end && p->mode != QUERN__PREDICT)
         quern__logs_read(p->logs, p->m, 0);
-    return quern__tell(p->callbacks, p->n_callbacks, moment, p->logs, err);
+    return quern__callbacks_call(p->callbacks, p->n_callbacks, moment, p->logs, err);
 }
 
 static int one_batch(quern__pass *p, quern_batch *b, quern_error *err)
 {
     int status = quern__labels_check(b, quern__queue_source(p->queue), err);
     status = status < 0 || !p->classes ? status : quern__class_weights_weigh(p->classes, b, err);
-    int began = status < 0 ? status : tell(p, false, err),
+    int began = status < 0 ? status : call_batch_hooks(p, false, err),
         ran = began < 0 ? began : run_batch(p, b, err);
     if (ran < 0)
         return ran;
     p->samples += b->size;
-    int ended = tell(p, true, err);
+    int ended = call_batch_hooks(p, true, err);
     if (ended < 0)
         return ended;
     p->stopped = began == QUERN_END || ran == QUERN_END || ended == QUERN_END;
@@ -171,7 +172,7 @@ void quern__pass_shortfall(const quern__pass *p, char *out, size_t size)
              (p->steps >= 0 ? p->steps : p->done) == 1 ? "" : "s");
 }
 
-void quern__pass_told_short(const quern__pass *p, int status, const char *what)
+void quern__pass_warn_short(const quern__pass *p, int status, const char *what)
 {
     char text[100];
     if (status != QUERN_END || p->stopped || p->steps < 0)

@@ -39,7 +39,7 @@ static quern_shape shape_of_columns(const quern_model *m, int64_t columns)
     return shape;
 }
 
-/* The source does not state its shapes, and nobody has set the sizes of the open axes. */
+/* The source does not state its shapes, and the caller has not set the sizes of the open axes. */
 static int sizes_unknown(const quern_model *m, const quern_generator *g, quern_error *err)
 {
     for (int i = 0; i < quern_model_inputs(m); i++) {

@@ -3,15 +3,16 @@
 
 #include <string.h>
 
-int quern__fit_tell(quern__fitting *f, quern__moment moment, quern__logs *logs, quern_error *err)
+int quern__fit_call_hooks(quern__fitting *f, quern__moment moment, quern__logs *logs,
+                          quern_error *err)
 {
     logs->event.seconds = quern__now() - f->start;
     logs->event.wait_seconds = f->train ? quern__queue_waited(f->train) - f->waited : 0;
-    return quern__tell(f->callbacks, f->n_callbacks, moment, logs, err);
+    return quern__callbacks_call(f->callbacks, f->n_callbacks, moment, logs, err);
 }
 
 /* Reports a validation with fewer steps than validation_steps: a warning once, or an error. */
-static int fell_short(quern__fitting *f, const quern__pass *p, quern_error *err)
+static int validation_shortfall(quern__fitting *f, const quern__pass *p, quern_error *err)
 {
     char what[100];
     quern__pass_shortfall(p, what, sizeof what);
@@ -23,19 +24,19 @@ static int fell_short(quern__fitting *f, const quern__pass *p, quern_error *err)
     return QUERN_OK;
 }
 
-static bool asked_to_end(const quern__fitting *f) { return f->o.interrupt && *f->o.interrupt; }
+static bool is_interrupted(const quern__fitting *f) { return f->o.interrupt && *f->o.interrupt; }
 
 /* Whether a wait for a batch ended by an interrupt. A program that received the same signal counts
  * too. */
-static bool cut_off(const quern__fitting *f, int status)
+static bool ended_by_interrupt(const quern__fitting *f, int status)
 {
-    return (status == QUERN_CANCELED || status == QUERN_USER) && asked_to_end(f);
+    return (status == QUERN_CANCELED || status == QUERN_USER) && is_interrupted(f);
 }
 
 static int after_validation_batch(quern__pass *p, quern_error *err)
 {
     (void)err;
-    return asked_to_end(p->user) ? QUERN_CANCELED : QUERN_OK;
+    return is_interrupted(p->user) ? QUERN_CANCELED : QUERN_OK;
 }
 
 /* Runs validation, between the last batch and the end of an epoch. */
@@ -56,7 +57,7 @@ static int validate(quern__fitting *f, quern_error *err)
     f->test_logs.event.validating = true;
     f->test_logs.event.steps = f->o.validation_steps;
     quern__logs_name(&f->test_logs, f->m, f->val_names, false);
-    int status = quern__fit_tell(f, QUERN__TEST_BEGIN, &f->test_logs, err);
+    int status = quern__fit_call_hooks(f, QUERN__TEST_BEGIN, &f->test_logs, err);
     if (status >= 0)
         status = quern__queue_begin(f->valid, 0, p.steps, true, err);
     if (status >= 0)
@@ -65,12 +66,12 @@ static int validate(quern__fitting *f, quern_error *err)
         return status;
     if (p.samples == 0)
         return quern__source_empty(f->o.validation_data, err);
-    if (status == QUERN_END && !p.stopped && p.steps >= 0 && fell_short(f, &p, err) < 0)
+    if (status == QUERN_END && !p.stopped && p.steps >= 0 && validation_shortfall(f, &p, err) < 0)
         return QUERN_INVALID;
     quern__logs_read(&f->test_logs, f->m, 0);
     quern__model_set_totals_in_use(f->m, false);
     f->test_logs.event.batch = p.done;
-    return quern__fit_tell(f, QUERN__TEST_END, &f->test_logs, err);
+    return quern__fit_call_hooks(f, QUERN__TEST_END, &f->test_logs, err);
 }
 
 /* Logs the number of bad records, if the policy does not fail the run. */
@@ -93,7 +94,7 @@ static int validate_or_leave(quern__fitting *f, const quern__pass *p, quern_erro
     if (kept)
         quern__model_copy_totals(f->m, kept, false);
     int status = validate(f, err);
-    if (cut_off(f, status)) {
+    if (ended_by_interrupt(f, status)) {
         f->interrupted = true;
         if (err)
             *err = (quern_error){ 0 };
@@ -123,7 +124,7 @@ static int close_epoch(quern__fitting *f, const quern__pass *p, quern_error *err
     for (int i = 0; validated && i < n; i++)
         f->logs.values[n + i] = f->test_logs.values[i];
     log_bad(f, validated);
-    status = quern__fit_tell(f, QUERN__EPOCH_END, &f->logs, err);
+    status = quern__fit_call_hooks(f, QUERN__EPOCH_END, &f->logs, err);
     if (status >= 0)
         quern__history_add(f->h, &f->logs);
     return status;
@@ -175,7 +176,7 @@ static int begin_batches(quern__fitting *f, const quern__pass *p, bool first, qu
         left = 0; /* all batches are done; validation is not */
     if (!resumed || placed || o->no_replay) {
         if (resumed && placed && finite && !forever && !p->done)
-            quern__generator_start_anew(f->source);
+            quern__generator_start_over(f->source);
         return quern__queue_begin(f->train, f->epoch, left, finite && (!forever || first), err);
     }
     int64_t skip = finite && !forever ? f->place.step : f->place.batches;
@@ -189,7 +190,7 @@ static int begin_batches(quern__fitting *f, const quern__pass *p, bool first, qu
 }
 
 /* Restores accumulators and callbacks in the middle of an epoch. */
-static int go_on(quern__fitting *f, quern__pass *p, quern_error *err)
+static int resume_epoch(quern__fitting *f, quern__pass *p, quern_error *err)
 {
     p->done = f->place.step;
     p->samples = f->place.records;
@@ -209,7 +210,7 @@ static int go_on(quern__fitting *f, quern__pass *p, quern_error *err)
 
 /* Handles a generator that ended in this epoch. Returns QUERN_END if training must stop or the last
  * epoch stays incomplete. */
-static int exhaust(quern__fitting *f, const quern__pass *p, quern_error *err)
+static int handle_exhausted(quern__fitting *f, const quern__pass *p, quern_error *err)
 {
     char what[100];
     bool more = f->epoch + 1 < quern__fit_epochs(&f->o);
@@ -249,9 +250,9 @@ int quern__fit_epoch(quern__fitting *f, bool first, quern_error *err)
     quern__model_reset(f->m);
     quern__model_set_totals_in_use(f->m, true);
     f->logs.n = 0; /* no log values yet */
-    int begun = quern__fit_tell(f, QUERN__EPOCH_BEGIN, &f->logs, err);
+    int begun = quern__fit_call_hooks(f, QUERN__EPOCH_BEGIN, &f->logs, err);
     f->logs.n = quern_model_logs(f->m);
-    int status = begun < 0 || !first || f->place.epoch < 0 ? begun : go_on(f, &p, err);
+    int status = begun < 0 || !first || f->place.epoch < 0 ? begun : resume_epoch(f, &p, err);
     if (status >= 0)
         status = begin_batches(f, &p, first, err);
     if (first && f->place.epoch >= 0)
@@ -259,7 +260,7 @@ int quern__fit_epoch(quern__fitting *f, bool first, quern_error *err)
     if (status >= 0)
         status = quern__pass_run(&p, err);
     bool exhausted = status == QUERN_END && !quern__generator_finite(f->source);
-    if (cut_off(f, status)) { /* during the wait for a batch */
+    if (ended_by_interrupt(f, status)) { /* during the wait for a batch */
         f->interrupted = true;
         if (err)
             *err = (quern_error){ 0 };
@@ -272,7 +273,7 @@ int quern__fit_epoch(quern__fitting *f, bool first, quern_error *err)
         return f->h->reason = "interrupted", QUERN_END;
     if (p.samples == 0 && f->h->n == 0)
         return quern__source_empty(f->source, err);
-    int ends = exhausted ? exhaust(f, &p, err) : QUERN_OK;
+    int ends = exhausted ? handle_exhausted(f, &p, err) : QUERN_OK;
     if (ends < 0 || p.samples == 0)
         return ends < 0 ? ends : QUERN_END;
     int closed = close_epoch(f, &p, err);

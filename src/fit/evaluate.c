@@ -31,7 +31,7 @@ int64_t quern_evaluate_generator(quern_model *m, quern_generator *data, int64_t 
     quern__queue_close(p.queue);
     if (status >= 0 && p.samples == 0)
         return quern__source_empty(data, err);
-    quern__pass_told_short(&p, status, "evaluation");
+    quern__pass_warn_short(&p, status, "evaluation");
     if (status >= 0 && logs)
         quern__model_read_logs(m, logs);
     return status < 0 ? quern__leave(err, status) : p.samples;
@@ -93,7 +93,7 @@ quern_history *quern_fit(quern_model *m, const quern_tensor *x, const quern_tens
         return NULL;
     if (!(split >= 0 && split < 1) || (split > 0 && o.validation_data)) {
         quern__fail(err, QUERN_INVALID, "validation_split",
-                    split >= 0 && split < 1 ? "there is validation_data too"
+                    split >= 0 && split < 1 ? "does not combine with validation_data"
                                             : "%g is outside 0 … 1",
                     split);
         return NULL;
@@ -102,7 +102,7 @@ quern_history *quern_fit(quern_model *m, const quern_tensor *x, const quern_tens
         kept = (int64_t)floor((double)count * (1 - split));
     if (kept < 1 || (split > 0 && kept == count)) {
         quern__fail(err, QUERN_INVALID, split > 0 ? "validation_split" : "x",
-                    "%lld of %lld records to train on", (long long)kept, (long long)count);
+                    "leaves %lld of %lld records for training", (long long)kept, (long long)count);
         return NULL;
     }
     o.validation_split = 0;
@@ -137,7 +137,7 @@ typedef struct room {
     int64_t at;
 } room;
 
-static int keep(void *user, const float *const *outputs, int64_t records)
+static int keep_outputs(void *user, const float *const *outputs, int64_t records)
 {
     room *r = user;
     for (int i = 0; i < quern_model_outputs(r->m); i++) {
@@ -158,12 +158,12 @@ int64_t quern_predict(quern_model *m, const quern_tensor *x, int64_t batch_size,
     room r = { .m = m, .out = out };
     for (int i = 0; i < quern_model_outputs(m); i++)
         if (!out[i])
-            return quern__fail(err, QUERN_INVALID, "out", "number %d is NULL", i);
+            return quern__fail(err, QUERN_INVALID, "out", "element %d is NULL", i);
     int64_t count = count_of(m, x, NULL, err);
     if (count < 0)
         return count;
     quern_generator *g = part_generator(m, x, NULL, NULL, 0, count, err);
-    int64_t n = g ? quern_predict_generator(m, g, batch_size, 0, keep, &r, err)
+    int64_t n = g ? quern_predict_generator(m, g, batch_size, 0, keep_outputs, &r, err)
                   : quern__leave(err, QUERN_INVALID);
     quern_generator_free(g);
     return n;
@@ -227,6 +227,6 @@ int quern_adapt(quern_model *m, const char *layer, quern_generator *data, int64_
     quern__model_run_end(m, false);
     quern__queue_close(q);
     if (status >= 0 && layer && n == 0)
-        return quern__fail(err, QUERN_NOTFOUND, layer, "no layer is called so");
+        return quern__fail(err, QUERN_NOTFOUND, layer, "no layer has this name");
     return status < 0 ? quern__leave(err, status) : n;
 }

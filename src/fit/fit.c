@@ -7,7 +7,7 @@
 
 /* The status at the end of a run: an error if the weights are not finite. If a hook stopped
  * training, the status is QUERN_OK and the history has the error. */
-static int check_end(quern__fitting *f, quern_error *err)
+static int check_weights_at_end(quern__fitting *f, quern_error *err)
 {
     bool restored = quern__best_is_restored(f->o.callbacks, f->o.n_callbacks),
          stopped = !strcmp(f->h->reason, "stopped");
@@ -33,7 +33,7 @@ static int validation_shapes(quern__fitting *f, quern_batch_spec *spec, quern_er
 }
 
 /* Creates queues, history, class weights and callbacks. */
-static int prepare(quern__fitting *f, quern_error *err)
+static int prepare_run(quern__fitting *f, quern_error *err)
 {
     const quern_fit_opts *o = &f->o;
     quern_plan plan = { 0 };
@@ -91,7 +91,7 @@ static int prepare(quern__fitting *f, quern_error *err)
 }
 
 /* Restores a checkpoint if the options ask for it. */
-static int resume(quern__fitting *f, quern_error *err)
+static int resume_run(quern__fitting *f, quern_error *err)
 {
     quern__place p;
     int status = f->o.resume ? quern__checkpoint_find(&f->check, &p, err) : QUERN_END;
@@ -134,7 +134,7 @@ static int open_run(quern__fitting *f, quern_error *err)
         status = learn_batches(f, err);
     if (status >= 0)
         status = quern__close_over(f->m, f->source, err);
-    return status < 0 ? status : prepare(f, err);
+    return status < 0 ? status : prepare_run(f, err);
 }
 
 /* Runs the epochs that are not done. Returns QUERN_END if a callback or an interrupt ended the run.
@@ -161,12 +161,12 @@ static int run_epochs(quern__fitting *f, quern_error *err)
 
 /* Ends training: the optimizer's averages become the weights, callbacks are called, the weights are
  * checked. */
-static int finish(quern__fitting *f, quern_error *err)
+static int finish_run(quern__fitting *f, quern_error *err)
 {
     if (!f->interrupted && quern__fit_epochs(&f->o) > 0)
         quern__optimizer_finalize(quern__model_optimizer(f->m));
-    int status = quern__fit_tell(f, QUERN__TRAIN_END, &f->logs, err);
-    return status < 0 ? status : check_end(f, err);
+    int status = quern__fit_call_hooks(f, QUERN__TRAIN_END, &f->logs, err);
+    return status < 0 ? status : check_weights_at_end(f, err);
 }
 
 /* Closes what open_run opened, on each path. Returns the status of the run. */
@@ -192,7 +192,7 @@ static int close_run(quern__fitting *f, int status, quern_error *err)
 
 /* The result of fit: the history, also of an interrupted run, and of a failed run with at least one
  * epoch. */
-static quern_history *result(quern_history *h, int status, quern_error *err)
+static quern_history *run_result(quern_history *h, int status, quern_error *err)
 {
     if (!h && status == QUERN_CANCELED && (h = quern__history_new(1, err))) {
         h->reason = "interrupted";
@@ -225,16 +225,16 @@ quern_history *quern_fit_generator(quern_model *m, quern_generator *train,
     if (status >= 0)
         status = open_run(f, err);
     if (status >= 0)
-        status = resume(f, err);
+        status = resume_run(f, err);
     f->start = quern__now();
     if (status >= 0)
-        status = quern__fit_tell(f, QUERN__TRAIN_BEGIN, &f->logs, err);
+        status = quern__fit_call_hooks(f, QUERN__TRAIN_BEGIN, &f->logs, err);
     if (status >= 0)
         status = run_epochs(f, err);
     if (status >= 0)
-        status = finish(f, err);
+        status = finish_run(f, err);
     status = close_run(f, status, err);
     quern_history *h = f->h;
     quern__free(f);
-    return result(h, status, err);
+    return run_result(h, status, err);
 }

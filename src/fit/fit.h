@@ -94,7 +94,7 @@ int quern__pass_run(quern__pass *p, quern_error *err);
 /* Writes "ended after 5 of 20 steps". */
 void quern__pass_shortfall(const quern__pass *p, char *out, size_t size);
 /* Warns if a pass that is not an epoch had fewer steps than asked for. */
-void quern__pass_told_short(const quern__pass *p, int status, const char *what);
+void quern__pass_warn_short(const quern__pass *p, int status, const char *what);
 /* finite_batches.c: the error of a batch whose loss is not finite. It names the first number of the
  * batch that is not finite, if any. */
 int quern__loss_is_broken(const quern__pass *p, const quern_batch *b, quern_error *err);

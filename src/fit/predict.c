@@ -23,14 +23,15 @@ static int add_kept(quern_batch_spec *s, char *names, const quern_generator *dat
     return QUERN_OK;
 }
 
-static int run(quern__pass *p, const quern__queue_opts *o, quern_generator *data, quern_error *err)
+static int run_prediction(quern__pass *p, const quern__queue_opts *o, quern_generator *data,
+                          quern_error *err)
 {
     p->queue = quern__queue_open(data, o, err);
     int status = p->queue ? quern__queue_begin(p->queue, 0, p->steps, false, err) : QUERN_INVALID;
     if (status >= 0)
         status = quern__pass_run(p, err);
     quern__queue_close(p->queue);
-    quern__pass_told_short(p, status, "prediction");
+    quern__pass_warn_short(p, status, "prediction");
     return status >= 0 && !p->samples ? quern__source_empty(data, err) : status;
 }
 
@@ -62,7 +63,7 @@ int64_t quern_predict_with(quern_model *m, quern_generator *data, const quern_pr
                                  : add_kept(&o.spec, names, data, err);
     quern__model_run_begin(m, false);
     if (status >= 0)
-        status = run(&p, &o, data, err);
+        status = run_prediction(&p, &o, data, err);
     quern__model_run_end(m, false);
     quern__free(names);
     return status < 0 ? quern__leave(err, status) : p.samples;

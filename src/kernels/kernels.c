@@ -31,7 +31,7 @@ quern__kernel *quern__kernel_for(const quern__call *call, const char **name)
     };
     int isa = quern__isa(NULL);
     quern__kernel *kernel = isa < 0 ? NULL : kernels_of[isa](call);
-    *name = kernel ? "plain" : "reference";
+    *name = kernel ? "fast" : "reference";
     return kernel ? kernel : call->op->reference;
 }
 

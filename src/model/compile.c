@@ -23,7 +23,7 @@ void quern__uncompile(quern_model *m)
     }
     json_decref(m->compile);
     m->compile = NULL;
-    quern__model_set_parts(m, 1, false, NULL);
+    quern__model_set_micro_batches(m, 1, false, NULL);
     quern__optimizer_free(m->optimizer);
     m->optimizer = NULL;
     m->n_means = 0;

@@ -136,18 +136,18 @@ void quern__model_nodes(quern_model *m, quern__layer *outer, quern__graph *g,
 /* Plans the program of a mode without allocating the arena. */
 int quern__model_plan(quern_model *m, quern__mode mode, int64_t capacity,
                       const quern__weighing *weighing, quern_error *err);
-/* Levels of memory saving: none; the low-memory schedule; from QUERN__THRIFT_RECOMPUTE on,
- * activation recomputation in training with increasing levels, up to QUERN__THRIFT_MOST. */
-enum { QUERN__THRIFT_NONE, QUERN__THRIFT_FRUGAL, QUERN__THRIFT_RECOMPUTE };
-enum { QUERN__THRIFT_MOST = QUERN__THRIFT_RECOMPUTE + QUERN__RECOMPUTE_LEVELS - 1 };
+/* Levels of memory saving: none; the low-memory schedule; from QUERN__LOW_MEMORY_RECOMPUTE on,
+ * activation recomputation in training with increasing levels, up to QUERN__LOW_MEMORY_MOST. */
+enum { QUERN__LOW_MEMORY_NONE, QUERN__LOW_MEMORY_SCHEDULE, QUERN__LOW_MEMORY_RECOMPUTE };
+enum { QUERN__LOW_MEMORY_MOST = QUERN__LOW_MEMORY_RECOMPUTE + QUERN__RECOMPUTE_LEVELS - 1 };
 /* Sets the level and drops plans of another level. */
-void quern__model_set_thrift(quern_model *m, int low_memory);
+void quern__model_set_low_memory(quern_model *m, int low_memory);
 /* Trains with n micro-batches per batch (1: none) and drops training plans of another number.
  * `any`: accepts layers that read the whole batch (BatchNormalization) or keep a state. Planning
  * refuses models for which micro-batches have no meaning (quern__model_undivided). */
-int quern__model_set_parts(quern_model *m, int64_t n, bool any, quern_error *err);
+int quern__model_set_micro_batches(quern_model *m, int64_t n, bool any, quern_error *err);
 /* Bytes of the sums of gradients of micro-batches. */
-size_t quern__parts_bytes(const quern_model *m);
+size_t quern__micro_batches_bytes(const quern_model *m);
 /* Creates the program of a mode for batches of up to `capacity` records, unless it exists.
  * `weighing` NULL: no sample weights. */
 int quern__model_prepare(quern_model *m, quern__mode mode, int64_t capacity,
@@ -218,7 +218,7 @@ quern__weighing quern__model_weighing(const quern_model *m, quern__mode mode);
 int quern__model_start_threads(quern_model *m, quern_error *err);
 int quern__model_threads(const quern_model *m);
 /* The micro-batches per batch; 1: the batch is not split. */
-int64_t quern__model_parts(const quern_model *m);
+int64_t quern__model_micro_batches(const quern_model *m);
 /* Why training in micro-batches is impossible; empty: it is possible. Training must be planned. */
 const char *quern__model_undivided(const quern_model *m);
 /* Bytes of the plan of a mode, and its estimated time. Zeros: it is not planned. */
@@ -228,9 +228,9 @@ typedef struct quern__plan_size {
     bool recomputes; /* the plan recomputes activations */
 } quern__plan_size;
 quern__plan_size quern__model_plan_size(const quern_model *m, quern__mode mode);
-/* The live bytes of each phase of the training plan, for up to `room` phases. Returns the number of
- * phases; 0: it is not planned. */
-int quern__model_live(const quern_model *m, size_t *live, int room);
+/* The live bytes of each phase of the training plan, for up to `capacity` phases. Returns the number
+ * of phases; 0: it is not planned. */
+int quern__model_live(const quern_model *m, size_t *live, int capacity);
 /* Bytes of the arena that exists; the limit for a larger one (0: none). */
 size_t quern__model_arena_bytes(const quern_model *m);
 void quern__model_limit_arena(quern_model *m, size_t bytes);

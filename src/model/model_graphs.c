@@ -125,9 +125,10 @@ static int backward(quern_model *m, quern__program *p, bool training, quern__id 
         quern__id part =
             m->loss_weights[i] == 1 ? own[i] : quern__scale(g, own[i], m->loss_weights[i]);
         loss = loss ? quern__add2(g, loss, part) : part;
-        quern__parts_loss(m, p, i, own[i]);
+        quern__micro_batches_loss(m, p, i, own[i]);
     }
-    quern__id share = training && m->parts.n ? quern__graph_variable(g, m->parts.share) : 0;
+    quern__id share =
+        training && m->micro_batches.n ? quern__graph_variable(g, m->micro_batches.share) : 0;
     if (penalty)
         loss = quern__add2(g, loss, penalty);
     p->loss = loss;
@@ -169,9 +170,9 @@ static int backward(quern_model *m, quern__program *p, bool training, quern__id 
     int status = quern__gradients(g, scaled, 0, wrt, o->n, d, err);
     if (status < 0)
         return status;
-    quern__parts_optimizer(m, p, d);
+    quern__micro_batches_optimizer(m, p, d);
     if (share)
-        return quern__parts_add(m, g, d, err);
+        return quern__micro_batches_add(m, g, d, err);
     quern__optimizer_nodes(o, g, d);
     return QUERN_OK;
 }
@@ -186,8 +187,9 @@ static int recompute(const quern_model *m, quern__program *p, quern__id *outputs
     quern_error why = { 0 };
     if (!id)
         return quern__fail_memory(err, values * sizeof *id);
-    quern__graph *g = quern__plan_recompute(p->graph, outputs, n, p->capacity,
-                                            m->low_memory - QUERN__THRIFT_RECOMPUTE + 1, id, &why);
+    quern__graph *g =
+        quern__plan_recompute(p->graph, outputs, n, p->capacity,
+                              m->low_memory - QUERN__LOW_MEMORY_RECOMPUTE + 1, id, &why);
     if (g) {
         for (int i = 0; i < n; i++)
             outputs[i] = id[outputs[i]];
@@ -217,7 +219,7 @@ static int make_plan(const quern_model *m, quern__mode mode, quern__program *p,
                      const quern__id *outputs, int n, quern_error *err)
 {
     enum { large = 16 << 20 };
-    bool low = m->low_memory != QUERN__THRIFT_NONE;
+    bool low = m->low_memory != QUERN__LOW_MEMORY_NONE;
     p->plan = quern__plan_new_with(p->graph, outputs, n, p->capacity, low, err);
     if (p->plan && mode != QUERN__TRAIN && !low && p->plan->arena_bytes > large) {
         quern__plan_free(p->plan);
@@ -239,11 +241,11 @@ static int make_program(quern_model *m, quern__mode mode, quern__program *p, que
         p->graph ? QUERN_OK : quern__fail_memory(err, (size_t)m->b->n_values * sizeof *ids);
     if (status >= 0)
         quern__graph_lean(p->graph,
-                          mode != QUERN__TRAIN || m->low_memory >= QUERN__THRIFT_RECOMPUTE);
+                          mode != QUERN__TRAIN || m->low_memory >= QUERN__LOW_MEMORY_RECOMPUTE);
     if (status >= 0)
         quern__model_forward(m, p->graph, mode == QUERN__TRAIN, NULL, ids, masks, &penalty);
     if (status >= 0)
-        quern__parts_layers(m, p, quern__graph_nodes(p->graph));
+        quern__micro_batches_layers(m, p, quern__graph_nodes(p->graph));
     for (int i = 0; i < m->n_out && status >= 0; i++) {
         quern__id inner = p == &m->inner ? ids[m->inner_value] : 0;
         p->outputs[i] =
@@ -264,7 +266,7 @@ static int make_program(quern_model *m, quern__mode mode, quern__program *p, que
             outputs[n++] = p->outputs[i];
     if (p->loss)
         outputs[n++] = p->loss;
-    status = mode == QUERN__TRAIN && m->low_memory >= QUERN__THRIFT_RECOMPUTE
+    status = mode == QUERN__TRAIN && m->low_memory >= QUERN__LOW_MEMORY_RECOMPUTE
                  ? recompute(m, p, outputs, n, err)
                  : QUERN_OK;
     if (status < 0)
@@ -276,10 +278,10 @@ int quern__model_make_room(quern_model *m, const quern__plan *plan, quern_error 
 {
     if (plan->arena_bytes + 64 <= m->arena_bytes)
         return QUERN_OK;
-    if (m->slab_limit && plan->arena_bytes > m->slab_limit)
+    if (m->arena_limit && plan->arena_bytes > m->arena_limit)
         return quern__fail(err, QUERN_BUDGET, "memory",
                            "a batch with these sample weights needs %zu bytes, the plan has %zu",
-                           plan->arena_bytes, m->slab_limit);
+                           plan->arena_bytes, m->arena_limit);
     void *arena = quern__alloc_large((plan->arena_bytes + 127) / 64 * 64);
     if (!arena)
         return quern__fail_memory(err, plan->arena_bytes);
@@ -294,8 +296,9 @@ static int plan_program(quern_model *m, quern__mode mode, quern__program *p, int
                         const quern__weighing *weighing, quern_error *err)
 {
     quern__program_free(p);
-    p->capacity =
-        mode == QUERN__TRAIN && m->parts.n ? (capacity + m->parts.n - 1) / m->parts.n : capacity;
+    p->capacity = mode == QUERN__TRAIN && m->micro_batches.n
+                      ? (capacity + m->micro_batches.n - 1) / m->micro_batches.n
+                      : capacity;
     p->weighing = weighing ? *weighing : (quern__weighing){ 0 };
     p->closing = m->closing;
     int status = make_program(m, mode, p, err);
@@ -320,7 +323,7 @@ int quern__model_plan(quern_model *m, quern__mode mode, int64_t capacity,
     int taken = quern__model_take_program(m, mode, err);
     if (taken < 0)
         return taken;
-    int64_t parts = mode == QUERN__TRAIN && m->parts.n ? m->parts.n : 1;
+    int64_t parts = mode == QUERN__TRAIN && m->micro_batches.n ? m->micro_batches.n : 1;
     if (p->plan && p->capacity >= (capacity + parts - 1) / parts &&
         !memcmp(&p->weighing, weighing ? weighing : &none, sizeof none))
         return QUERN_OK;
@@ -336,7 +339,7 @@ int quern__model_prepare(quern_model *m, quern__mode mode, int64_t capacity,
     return quern__model_make_room(m, m->programs[mode].plan, err);
 }
 
-void quern__model_set_thrift(quern_model *m, int low_memory)
+void quern__model_set_low_memory(quern_model *m, int low_memory)
 {
     if (m->low_memory != low_memory)
         for (int i = 0; i < QUERN__MODES; i++)
@@ -395,8 +398,8 @@ int quern__model_run(quern_model *m, quern__mode mode, void *const *arrays,
                             .seed = m->b->seed,
                             .watch = m->watch,
                             .profile = quern__model_profile(m, mode) };
-    if (mode == QUERN__TRAIN && m->parts.n)
-        return quern__parts_run(m, &run, err);
+    if (mode == QUERN__TRAIN && m->micro_batches.n)
+        return quern__micro_batches_run(m, &run, err);
     return quern__step(m->team, m->programs[mode].plan, &run, err);
 }
 

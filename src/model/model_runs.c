@@ -93,7 +93,10 @@ int quern__model_threads(const quern_model *m) { return m->threads; }
 
 /* ---- plans ---- */
 
-int64_t quern__model_parts(const quern_model *m) { return m->parts.n ? m->parts.n : 1; }
+int64_t quern__model_micro_batches(const quern_model *m)
+{
+    return m->micro_batches.n ? m->micro_batches.n : 1;
+}
 const char *quern__model_undivided(const quern_model *m) { return m->programs[QUERN__TRAIN].whole; }
 
 quern__plan_size quern__model_plan_size(const quern_model *m, quern__mode mode)
@@ -109,18 +112,18 @@ quern__plan_size quern__model_plan_size(const quern_model *m, quern__mode mode)
                                .recomputes = m->programs[mode].recomputed };
 }
 
-int quern__model_live(const quern_model *m, size_t *live, int room)
+int quern__model_live(const quern_model *m, size_t *live, int capacity)
 {
     const quern__plan *p = m->programs[QUERN__TRAIN].plan;
     if (!p)
         return 0;
-    for (int i = 0; i < p->n_phases && i < room; i++)
+    for (int i = 0; i < p->n_phases && i < capacity; i++)
         live[i] = p->live[i];
     return p->n_phases;
 }
 
 size_t quern__model_arena_bytes(const quern_model *m) { return m->arena_bytes; }
-void quern__model_limit_arena(quern_model *m, size_t bytes) { m->slab_limit = bytes; }
+void quern__model_limit_arena(quern_model *m, size_t bytes) { m->arena_limit = bytes; }
 
 /* ---- layers and outputs ---- */
 

@@ -112,9 +112,9 @@ struct quern_model {
     int inner_value;
     bool inner_whole; /* quern__model_value does not convert it to float32 */
     void *arena;
-    size_t arena_bytes, slab_limit; /* limit: the memory budget of the arena; 0: no budget */
-    int low_memory; /* QUERN__THRIFT_…: how much time plans may spend to save memory */
-    quern__micro_batches parts;
+    size_t arena_bytes, arena_limit; /* limit: the memory budget of the arena; 0: no budget */
+    int low_memory; /* QUERN__LOW_MEMORY_…: how much time plans may spend to save memory */
+    quern__micro_batches micro_batches;
     quern__converted
         converted[3 * QUERN__MAX_IO]; /* by array of a batch: inputs, targets, weights */
     int threads;
@@ -161,10 +161,12 @@ void quern__closings_free(quern_model *m);
 
 /* micro_batches.c, in this order: reasons against micro-batches in losses, layers and optimizer,
  * which set program->whole; the nodes that accumulate gradients and run the optimizer; one batch. */
-void quern__parts_loss(const quern_model *m, quern__program *p, int output, quern__id loss);
-void quern__parts_layers(const quern_model *m, quern__program *p, int n_nodes);
-void quern__parts_optimizer(const quern_model *m, quern__program *p, const quern__id *gradients);
-int quern__parts_add(quern_model *m, quern__graph *g, quern__id *gradients, quern_error *err);
-int quern__parts_run(quern_model *m, const quern__step_run *whole, quern_error *err);
+void quern__micro_batches_loss(const quern_model *m, quern__program *p, int output, quern__id loss);
+void quern__micro_batches_layers(const quern_model *m, quern__program *p, int n_nodes);
+void quern__micro_batches_optimizer(const quern_model *m, quern__program *p,
+                                    const quern__id *gradients);
+int quern__micro_batches_add(quern_model *m, quern__graph *g, quern__id *gradients,
+                             quern_error *err);
+int quern__micro_batches_run(quern_model *m, const quern__step_run *whole, quern_error *err);
 
 #endif

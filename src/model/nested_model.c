@@ -1,6 +1,7 @@
 /* nested_model: models as layers: what the rows of Sequential and Functional do
- * (keras/layers/core/sequential_functional.c). Their object is a model without compile settings. The inner model keeps its blueprint; its weights are, in Keras's order,
- * in the list of the outer layer. */
+ * (keras/layers/core/sequential_functional.c). Their object is a model without compile settings.
+ * The inner model keeps its blueprint; its weights are, in Keras's order, in the list of the outer
+ * layer. */
 #include "model_struct.h"
 
 #include <string.h>

@@ -155,13 +155,13 @@ static void attend_back(const quern__call *c, const sizes *s, int64_t r, int64_t
         along += quern__get(dy, from + i) * quern__get(y, from + i);
     for (int64_t j = 0; j < s->keys; j++) {
         double share = exp(score(c, s, r, h, t, j) - most) * inverse,
-               left = chance(c, s, r, h, t, j), slope = 0;
+               left = chance(c, s, r, h, t, j), grad = 0;
         for (int64_t i = 0; i < s->e; i++) {
-            slope += quern__get(dy, from + i) * quern__get(&c->in[2], value_at(s, r, h, j) + i);
+            grad += quern__get(dy, from + i) * quern__get(&c->in[2], value_at(s, r, h, j) + i);
             add(&c->out[2], value_at(s, r, h, j) + i, share * left * quern__get(dy, from + i));
         }
         double ds = is_attended(c, r, h, t, j)
-                        ? share * (slope * left - along) * c->attr->f[QUERN__ATTENTION_SCALE]
+                        ? share * (grad * left - along) * c->attr->f[QUERN__ATTENTION_SCALE]
                         : 0;
         for (int64_t i = 0; i < s->d; i++) {
             add(&c->out[0], query_at(s, r, h, t) + i,
@@ -172,7 +172,7 @@ static void attend_back(const quern__call *c, const sizes *s, int64_t r, int64_t
     }
 }
 
-static int attention_slope_reference(const quern__call *c, int64_t begin, int64_t end)
+static int attention_grad_reference(const quern__call *c, int64_t begin, int64_t end)
 {
     sizes s = sizes_of(c);
     quern__part p = records_of(c, begin, end);
@@ -196,15 +196,15 @@ static double attention_work(const quern__attr *attr, const quern_shape *in, con
     return 2.0 * (double)quern_shape_count(in) * (double)in[1].dims[1];
 }
 
-static double slope_work(const quern__attr *attr, const quern_shape *in, const quern_shape *out)
+static double grad_work(const quern__attr *attr, const quern_shape *in, const quern_shape *out)
 {
     return 2.5 * attention_work(attr, in, out);
 }
 
 const quern__op quern__op_attention_grad = { .name = "attention_grad",
                                              .ways = quern__ways_rows,
-                                             .reference = attention_slope_reference,
-                                             .work = slope_work };
+                                             .reference = attention_grad_reference,
+                                             .work = grad_work };
 
 /* Adds the backward op, whose inputs are those of the forward op, its outputs and dy. */
 static void attention_gradient(quern__graph *g, const quern__node *node, const quern__id *dy,

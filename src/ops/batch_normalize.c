@@ -108,7 +108,7 @@ static int sums_reference(const quern__call *c, int64_t begin, int64_t end)
 /* ---- dx: x, (2, C), sums (2, C), dy, [gamma]: dx = gamma inverse (dy - mean(dy) - h mean(dy h))
  * ---- */
 
-static int slope_reference(const quern__call *c, int64_t begin, int64_t end)
+static int batch_grad_reference(const quern__call *c, int64_t begin, int64_t end)
 {
     int64_t n = channels_of(&c->in[0]);
     double count = (double)(quern_shape_count(&c->in[0].shape) / n);
@@ -130,7 +130,7 @@ const quern__op quern__op_batch_sums = {
 };
 const quern__op quern__op_batch_grad = { .name = "batch_grad",
                                          .ways = quern__ways_rows,
-                                         .reference = slope_reference,
+                                         .reference = batch_grad_reference,
                                          .whole = 2 | 4 | 16 };
 
 static void normalize_gradient(quern__graph *g, const quern__node *node, const quern__id *dy,

@@ -80,7 +80,7 @@ static void sums_by_record(const quern__call *c, quern__part rows, int64_t n)
         }
 }
 
-static int normalize_slope_reference(const quern__call *c, int64_t begin, int64_t end)
+static int normalize_grad_reference(const quern__call *c, int64_t begin, int64_t end)
 {
     int64_t n = width_of(&c->in[0]);
     quern__part p = rows_of(c, begin, end);
@@ -130,7 +130,7 @@ static int normalize_sums_reference(const quern__call *c, int64_t begin, int64_t
 
 const quern__op quern__op_normalize_grad = { .name = "normalize_grad",
                                              .ways = quern__ways_rows,
-                                             .reference = normalize_slope_reference };
+                                             .reference = normalize_grad_reference };
 const quern__op quern__op_normalize_sums = { .name = "normalize_sums",
                                              .ways = ways_columns,
                                              .reference = normalize_sums_reference };

@@ -52,7 +52,7 @@ static int pool_reference(const quern__call *c, int64_t begin, int64_t end)
 }
 
 /* Inputs dy, x, y. */
-static int pool_slope_reference(const quern__call *c, int64_t begin, int64_t end)
+static int pool_grad_reference(const quern__call *c, int64_t begin, int64_t end)
 {
     quern__space s = quern__space_of(c->attr, &c->out[0].shape, &c->in[0].shape);
     quern__part p = quern__call_part(c, &c->out[0].shape, begin, end);
@@ -80,7 +80,7 @@ static int pool_slope_reference(const quern__call *c, int64_t begin, int64_t end
 
 const quern__op quern__op_pool_grad = { .name = "pool_grad",
                                         .ways = quern__ways_rows,
-                                        .reference = pool_slope_reference };
+                                        .reference = pool_grad_reference };
 
 static void pool_gradient(quern__graph *g, const quern__node *node, const quern__id *dy,
                           quern__id *dx)

@@ -43,7 +43,7 @@ quern__recurring quern__recurring_of(const quern__call *call)
         r.dh = next++;
         r.c = a->i[QUERN__RECURRENCE_OPTIONAL] & HAS_C ? next++ : NULL;
         r.dc = a->i[QUERN__RECURRENCE_OPTIONAL] & HAS_DC ? next++ : NULL;
-        r.forth = again ? next++ : NULL;
+        r.forward = again ? next++ : NULL;
     }
     const quern_shape *s = back ? &r.dh->shape : &call->out[0].shape;
     r.records = s->dims[0];
@@ -125,17 +125,17 @@ static made cell_reference(const quern__recurring *r, const quern_tensor *h, con
 static void step_reference(const quern__call *call, const quern__recurring *r, int64_t b, int64_t t,
                            int64_t u)
 {
-    const quern_tensor *h = &call->out[QUERN__FORTH_H],
-                       *c = r->cell == QUERN__CELL_LSTM ? &call->out[QUERN__FORTH_C] : NULL;
+    const quern_tensor *h = &call->out[QUERN__FORWARD_H],
+                       *c = r->cell == QUERN__CELL_LSTM ? &call->out[QUERN__FORWARD_C] : NULL;
     int64_t at = (b * r->steps + t) * r->units + u;
     made now = cell_reference(r, h, c, b, t, u);
     for (int k = 0; k < r->kept && !r->lean; k++)
-        quern__set(&call->out[QUERN__FORTH_LEFT],
+        quern__set(&call->out[QUERN__FORWARD_LEFT],
                    (b * r->steps + t) * r->kept * r->units + k * r->units + u, now.kept[k]);
     bool on = at_or(r->mask, b * r->steps + t, 1) != 0;
-    quern__set(&call->out[QUERN__FORTH_H], at, on ? now.h : before(h, r->h0, r, b, t, u));
+    quern__set(&call->out[QUERN__FORWARD_H], at, on ? now.h : before(h, r->h0, r, b, t, u));
     if (c)
-        quern__set(&call->out[QUERN__FORTH_C], at, on ? now.c : before(c, r->c0, r, b, t, u));
+        quern__set(&call->out[QUERN__FORWARD_C], at, on ? now.c : before(c, r->c0, r, b, t, u));
 }
 
 static void records_of(const quern__call *c, const quern__recurring *r, int64_t *begin,
@@ -187,11 +187,11 @@ static void cell_back(const quern__recurring *r, const flowing *f, int64_t b, in
         quern__set(f->dh, b * n + u, 0);
     } else {
         double dn = dh * (1 - a[0]) * (1 - a[3] * a[3]),
-               slopes[] = { dh * (before_h - a[3]) * a[0] * (1 - a[0]),
-                            dn * a[2] * a[1] * (1 - a[1]), dn };
+               grads[] = { dh * (before_h - a[3]) * a[0] * (1 - a[0]),
+                           dn * a[2] * a[1] * (1 - a[1]), dn };
         for (int k = 0; k < 3; k++) {
-            quern__set(f->dz, z + k * n, slopes[k]);
-            quern__set(f->down, z + k * n, k < 2 ? slopes[k] : dn * a[1]);
+            quern__set(f->dz, z + k * n, grads[k]);
+            quern__set(f->down, z + k * n, k < 2 ? grads[k] : dn * a[1]);
         }
         quern__set(f->dh, b * n + u, dh * a[0]);
     }
@@ -284,7 +284,7 @@ static int inputs_back(quern__graph *g, const quern__node *node, const int *at, 
     bool lstm = node->attr.i[QUERN__RECURRENCE_CELL] == QUERN__CELL_LSTM,
          lean = node->attr.i[QUERN__RECURRENCE_LEAN],
          again = lean && node->attr.i[QUERN__RECURRENCE_CELL] != QUERN__CELL_SIMPLE;
-    quern__id h = node->out[QUERN__FORTH_H];
+    quern__id h = node->out[QUERN__FORWARD_H];
     quern_shape s = *quern__shape_of(g, h);
     int n = 0;
     if (again)
@@ -297,12 +297,12 @@ static int inputs_back(quern__graph *g, const quern__node *node, const int *at, 
             in[n++] = node->in[at[k]];
     in[n++] = h;
     if (!lean)
-        in[n++] = node->out[QUERN__FORTH_LEFT];
-    in[n++] = dy[QUERN__FORTH_H] ? dy[QUERN__FORTH_H] : zeros(g, &s, quern__dtype_of(g, h));
+        in[n++] = node->out[QUERN__FORWARD_LEFT];
+    in[n++] = dy[QUERN__FORWARD_H] ? dy[QUERN__FORWARD_H] : zeros(g, &s, quern__dtype_of(g, h));
     if (lstm)
-        in[n++] = node->out[QUERN__FORTH_C];
-    if (lstm && dy[QUERN__FORTH_C])
-        in[n++] = dy[QUERN__FORTH_C];
+        in[n++] = node->out[QUERN__FORWARD_C];
+    if (lstm && dy[QUERN__FORWARD_C])
+        in[n++] = dy[QUERN__FORWARD_C];
     if (again)
         in[n++] = node->in[2];
     return n;
@@ -322,7 +322,7 @@ static void recurrence_gradient(quern__graph *g, const quern__node *node, const 
     for (int k = 0; k < 4; k++)
         at[k] = attr.i[QUERN__RECURRENCE_OPTIONAL] & 1 << k ? next++ : 0;
     int n = inputs_back(g, node, at, dy, in);
-    attr.i[QUERN__RECURRENCE_OPTIONAL] |= lstm && dy[QUERN__FORTH_C] ? HAS_DC : 0;
+    attr.i[QUERN__RECURRENCE_OPTIONAL] |= lstm && dy[QUERN__FORWARD_C] ? HAS_DC : 0;
     work.dims[1] =
         zs.dims[2] + hs.dims[1] + (again ? (kept_of(cell) + QUERN__AGAIN_UNITS) * hs.dims[1] : 0);
     quern_shape shapes[4] = { zs, hs, work, lstm ? hs : zs };
@@ -349,7 +349,7 @@ static double recurrence_work(const quern__attr *attr, const quern_shape *in,
                               const quern_shape *out)
 {
     (void)in;
-    const quern_shape *h = &out[QUERN__FORTH_H];
+    const quern_shape *h = &out[QUERN__FORWARD_H];
     return (double)quern_shape_count(h) *
            (double)(gates_of((int)attr->i[QUERN__RECURRENCE_CELL]) * h->dims[h->rank - 1]);
 }
@@ -370,7 +370,8 @@ static double again_work(const quern__attr *attr, const quern_shape *in, const q
 const quern__op quern__op_recurrence = { .name = "recurrence",
                                          .ways = quern__ways_rows,
                                          .slice = QUERN__RECUR_SLICE,
-                                         .inner = 1u << QUERN__FORTH_LEFT | 1u << QUERN__FORTH_WORK,
+                                         .inner =
+                                             1u << QUERN__FORWARD_LEFT | 1u << QUERN__FORWARD_WORK,
                                          .gradient = recurrence_gradient,
                                          .reference = recurrence_reference,
                                          .work = recurrence_work };
@@ -436,6 +437,6 @@ void quern__recur(quern__graph *g, const quern__recurrence *r, quern__id *h, que
     quern_shape shapes[4] = { s, left, work, s };
     quern__graph_node(g, &quern__op_recurrence, "recurrence", in, n, &attr, shapes, dtypes,
                       lstm ? 4 : 3, out);
-    *h = out[QUERN__FORTH_H];
-    *c = out[QUERN__FORTH_C];
+    *h = out[QUERN__FORWARD_H];
+    *c = out[QUERN__FORWARD_C];
 }

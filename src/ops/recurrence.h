@@ -46,12 +46,12 @@ typedef struct quern__recurring {
     int64_t records, steps, units;
     const quern_tensor *z, *kernel, *packed, *h0, *c0, *bias, *own_bias, *mask, *own;
     const quern_tensor *h, *c, *left, *dh, *dc,
-        *forth; /* of the backward pass; forth: the kernel packed as in the forward pass */
+        *forward; /* of the backward pass; forward: the kernel packed as in the forward pass */
 } quern__recurring;
 quern__recurring quern__recurring_of(const quern__call *call);
 /* Outputs of the forward pass: states h; numbers for the backward pass, in a layout of the kernel;
  * scratch; states c of LSTM. */
-enum { QUERN__FORTH_H, QUERN__FORTH_LEFT, QUERN__FORTH_WORK, QUERN__FORTH_C };
+enum { QUERN__FORWARD_H, QUERN__FORWARD_LEFT, QUERN__FORWARD_WORK, QUERN__FORWARD_C };
 /* Outputs of the backward pass: gradients of z and of the initial h, scratch, then of the initial c
  * (LSTM) or of the recurrent product (GRU). */
 enum {

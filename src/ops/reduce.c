@@ -79,7 +79,7 @@ static int reduce_reference(const quern__call *c, int64_t begin, int64_t end)
 }
 
 /* The gradient of a mean: dy (with the axes kept) divided by the number of elements. */
-static int mean_slope_reference(const quern__call *c, int64_t begin, int64_t end)
+static int mean_grad_reference(const quern__call *c, int64_t begin, int64_t end)
 {
     const quern_shape *s = &c->out[0].shape, *kept = &c->in[0].shape;
     int64_t results = quern_shape_count(kept);
@@ -100,11 +100,11 @@ static int ways_elements(const quern__graph *g, const quern__node *node)
 
 const quern__op quern__op_mean_grad = { .name = "mean_grad",
                                         .ways = ways_elements,
-                                        .reference = mean_slope_reference };
+                                        .reference = mean_grad_reference };
 
 /* The gradient of a max or min, divided among equal elements: inputs x, y, dy, both with the axes
  * kept. */
-static int reduce_slope_reference(const quern__call *c, int64_t begin, int64_t end)
+static int reduce_grad_reference(const quern__call *c, int64_t begin, int64_t end)
 {
     (void)begin, (void)end;
     const quern_shape *s = &c->in[0].shape;
@@ -125,7 +125,7 @@ static int reduce_slope_reference(const quern__call *c, int64_t begin, int64_t e
 
 const quern__op quern__op_reduce_grad = { .name = "reduce_grad",
                                           .ways = quern__ways_whole,
-                                          .reference = reduce_slope_reference };
+                                          .reference = reduce_grad_reference };
 
 static quern_shape kept_shape(const quern_shape *s, uint32_t axes)
 {

@@ -69,7 +69,8 @@ static int bad_limit_error(const quern__bad_records *r, const quern__bad *bad,
     return status;
 }
 
-int quern__bad_tell(quern_generator *g, quern__bad *bad, const quern_error *last, quern_error *err)
+int quern__bad_report(quern_generator *g, quern__bad *bad, const quern_error *last,
+                      quern_error *err)
 {
     quern__bad_records *r = &g->bad;
     if (!bad || !bad->count)

@@ -41,4 +41,4 @@ int quern__generator_place(quern_generator *g, const void *state, size_t size, q
     return status;
 }
 
-void quern__generator_start_anew(quern_generator *g) { g->position.restored = false; }
+void quern__generator_start_over(quern_generator *g) { g->position.restored = false; }

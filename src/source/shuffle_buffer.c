@@ -173,8 +173,8 @@ static int stream_open(quern_generator *g, const quern_batch_spec *spec, bool sh
     return stream_reset(g, 0, err);
 }
 
-void quern__tell_dispersion(const char *where, const char *what, double places, double all,
-                            int64_t batch, const char *advice)
+void quern__log_dispersion(const char *where, const char *what, double places, double all,
+                           int64_t batch, const char *advice)
 {
     static const char text[] = "%s: the shuffle draws %s from %.0f place%s of the data; for data "
                                "sorted by class, the index of "
@@ -196,8 +196,8 @@ static void log_dispersion(streaming *w, int64_t batch)
     w->told = true;
     int64_t all = 0, filled = w->s.places ? w->s.places(w->s.self, &all) : 1;
     double places = (double)filled * (filled > 1 ? 1.75 : 1);
-    quern__tell_dispersion(w->s.where, "records", places, (double)all, batch,
-                           "'quern prepare' shuffles all records");
+    quern__log_dispersion(w->s.where, "records", places, (double)all, batch,
+                          "'quern prepare' shuffles all records");
 }
 
 /* Copies a record between rows of the buffer, to or from the row of the last good one. */

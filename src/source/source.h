@@ -82,7 +82,8 @@ int quern__bad_record(quern__bad *bad, int status, const quern_error *own, quern
 /* Counts, logs and keeps the bad records of a batch that the trainer takes. `last` is the error
  * with which the batch failed, or NULL. Fails if the epoch has too many bad records. Trainer
  * thread only. */
-int quern__bad_tell(quern_generator *g, quern__bad *bad, const quern_error *last, quern_error *err);
+int quern__bad_report(quern_generator *g, quern__bad *bad, const quern_error *last,
+                      quern_error *err);
 /* Logs the total of bad records at the end of a run. */
 void quern__bad_close(const quern_generator *g);
 
@@ -126,7 +127,7 @@ int64_t quern__generator_first(quern_generator *g, uint64_t seed, const volatile
 /* Restores a resume position in a run that has not begun an epoch. */
 int quern__generator_place(quern_generator *g, const void *state, size_t size, quern_error *err);
 /* The next pass of the run begins at the start, not at the restored position. */
-void quern__generator_start_anew(quern_generator *g);
+void quern__generator_start_over(quern_generator *g);
 
 /* Fills the error of data without records. */
 int quern__source_empty(const quern_generator *g, quern_error *err);
@@ -213,8 +214,8 @@ quern_generator *quern__stream_generator(const quern__stream *s, quern_error *er
 /* Logs the index of dispersion of a shuffle that draws `what` from `places` of `all` places of
  * the data (all 0: very many). For data sorted by class it is 1 + (batch - 1) (1 / places - 1 /
  * all); a perfect shuffle has 1. A value above 1.1 is a warning with the advice. */
-void quern__tell_dispersion(const char *where, const char *what, double places, double all,
-                            int64_t batch, const char *advice);
+void quern__log_dispersion(const char *where, const char *what, double places, double all,
+                           int64_t batch, const char *advice);
 enum { QUERN__WORD = 4096 }; /* bytes of a word of DATA, with the terminator */
 /* Expands words to paths: each word is a path or a glob pattern, whose files come in byte order.
  * The paths are new. */

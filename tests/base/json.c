@@ -1,4 +1,5 @@
-/* JSON of RFC 8259, and infinite numbers as Python writes them: valid and invalid texts, and failures of any allocation. */
+/* JSON of RFC 8259, and infinite numbers as Python writes them: valid and invalid texts, and
+ * failures of any allocation. */
 #include "base/json.h"
 #include "check.h"
 

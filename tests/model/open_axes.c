@@ -196,7 +196,7 @@ static int pull(void *user, quern_batch *b, quern_error *err)
     return QUERN_END;
 }
 
-static void what_cannot_be_is_refused(void **state)
+static void impossible_shapes_are_refused(void **state)
 {
     quern_error err = { 0 };
     quern_model *m = sequences(9);
@@ -244,7 +244,7 @@ int main(void)
         cmocka_unit_test(training_steps_of_any_length),
         cmocka_unit_test(validation_of_another_length),
         cmocka_unit_test(files_keep_none),
-        cmocka_unit_test(what_cannot_be_is_refused),
+        cmocka_unit_test(impossible_shapes_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

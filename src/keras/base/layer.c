@@ -267,18 +267,18 @@ int quern__layer_build(quern__layer *l, const quern_shape *in, int n_in, uint64_
     return status;
 }
 
-static void tell_trainable(quern__layer *l, bool on)
+static void set_trainable(quern__layer *l, bool on)
 {
     l->trainable = on;
     if (json_object_get(l->config, "trainable"))
         json_object_set_new(l->config, "trainable", json_boolean(on));
     for (int i = 0; i < l->n_inner; i++)
-        tell_trainable(l->inner[i], on);
+        set_trainable(l->inner[i], on);
 }
 
 void quern__layer_set_trainable(quern__layer *l, bool on)
 {
-    tell_trainable(l, on);
+    set_trainable(l, on);
     settle(l, true);
 }
 

@@ -201,7 +201,8 @@ quern__id quern__encode_categories(quern__layer *layer, quern__graph *g, quern__
  * multi_hot, count. */
 int quern__check_output_mode(quern__layer *layer, int first, int n, quern_error *err);
 
-/* layer_adapt.c: whether adapt determines a state of the layer that neither its config nor a constant gives. */
+/* layer_adapt.c: whether adapt determines a state of the layer that neither its config nor a
+ * constant gives. */
 bool quern__layer_learns(const quern__layer *layer);
 /* One batch of adapt; *seen counts the records. The end of adapt, after the last batch. */
 int quern__layer_adapt(quern__layer *layer, const quern_tensor *batch, int64_t *seen,

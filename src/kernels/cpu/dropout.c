@@ -4,7 +4,7 @@
 enum { lanes = 16 };
 
 /* quern__random4 for `lanes` consecutive counters from `low` on. */
-static void draw(quern__random_key key, uint64_t high, uint64_t low, uint32_t *restrict out)
+static void random_lanes(quern__random_key key, uint64_t high, uint64_t low, uint32_t *restrict out)
 {
     uint32_t c0[lanes], c1[lanes], c2[lanes], c3[lanes], k0 = key.k[0], k1 = key.k[1];
     for (int i = 0; i < lanes; i++) {
@@ -25,8 +25,8 @@ static void draw(quern__random_key key, uint64_t high, uint64_t low, uint32_t *r
         out[4 * i] = c0[i], out[4 * i + 1] = c1[i], out[4 * i + 2] = c2[i], out[4 * i + 3] = c3[i];
 }
 
-static void drop(int64_t n, const float *x, const uint32_t *bits, uint32_t most, float scale,
-                 float *restrict y)
+static void dropout_row(int64_t n, const float *x, const uint32_t *bits, uint32_t most, float scale,
+                        float *restrict y)
 {
     for (int64_t j = 0; j < n; j++)
         y[j] = bits[j] > most ? x[j] * scale : 0;
@@ -48,9 +48,9 @@ static int dropout_kernel(const quern__call *c, int64_t begin, int64_t end)
         float *y = (float *)c->out[0].data + r * per;
         for (int64_t k = 0; k < per; k += 4 * lanes) {
             uint32_t bits[4 * lanes];
-            draw(key, (uint64_t)(c->run->first + r), (uint64_t)k / 4, bits);
-            drop(per - k < 4 * lanes ? per - k : 4 * lanes, x + k, bits, (uint32_t)most, scale,
-                 y + k);
+            random_lanes(key, (uint64_t)(c->run->first + r), (uint64_t)k / 4, bits);
+            dropout_row(per - k < 4 * lanes ? per - k : 4 * lanes, x + k, bits, (uint32_t)most,
+                        scale, y + k);
         }
     }
     return 0;

@@ -86,13 +86,13 @@ static void backward_row(const row *r, const float *statistic, const float *dy, 
         over += (double)d * (x[k] - mean);
     }
     float shift = r->centred ? (float)((folded(&sum) + rest) / (double)n) : 0;
-    float slope = (float)((folded(&along) + over) / (double)n) * inverse * inverse;
+    float coefficient = (float)((folded(&along) + over) / (double)n) * inverse * inverse;
     if (gamma)
         for (int64_t k = 0; k < n; k++)
-            dx[k] = inverse * (dy[k] * gamma[k] - shift - (x[k] - mean) * slope);
+            dx[k] = inverse * (dy[k] * gamma[k] - shift - (x[k] - mean) * coefficient);
     else
         for (int64_t k = 0; k < n; k++)
-            dx[k] = inverse * (dy[k] - shift - (x[k] - mean) * slope);
+            dx[k] = inverse * (dy[k] - shift - (x[k] - mean) * coefficient);
 }
 
 /* Sums of at most `width` adjacent columns over at most `block` rows. */
@@ -146,7 +146,7 @@ static int normalize_sums_kernel(const quern__call *c, int64_t begin, int64_t en
     return 0;
 }
 
-static int normalize_slope_kernel(const quern__call *c, int64_t begin, int64_t end)
+static int normalize_grad_kernel(const quern__call *c, int64_t begin, int64_t end)
 {
     row r = { .n = c->in[0].shape.dims[c->in[0].shape.rank - 1],
               .centred = c->attr->i[QUERN__NORMALIZE_CENTRED] };
@@ -168,7 +168,7 @@ static int normalize_slope_kernel(const quern__call *c, int64_t begin, int64_t e
 quern__kernel *quern__cpu_normalize(const quern__call *c)
 {
     static const quern__op_kernel all[] = { { &quern__op_normalize, normalize_kernel },
-                                            { &quern__op_normalize_grad, normalize_slope_kernel },
+                                            { &quern__op_normalize_grad, normalize_grad_kernel },
                                             { &quern__op_normalize_sums, normalize_sums_kernel },
                                             { 0 } };
     return c->out[0].dtype == QUERN_FLOAT32 ? quern__kernel_among(c, all) : NULL;

@@ -18,7 +18,7 @@ typedef struct running {
     int64_t room;     /* numbers of `work` per record */
     const float *z, *h0, *c0, *bias, *own_bias, *own, *packed;
     float *h, *c, *left, *work;
-    const float *dh_in, *dc_in, *forth;
+    const float *dh_in, *dc_in, *forward;
     float *dz, *down, *dh, *dc;
     float *rows; /* kept values of the group, of all steps or of the present one */
 } running;
@@ -298,7 +298,7 @@ static void gates_again(const running *k, int64_t t, float *states)
         put_tiled(states, k, b, n, state_before(k, k->h, k->h0, b, t));
         begin_row(k, b, t);
     }
-    product(k, k->forth, states, n, wide, left_row(k, 0, t), k->r.kept * n);
+    product(k, k->forward, states, n, wide, left_row(k, 0, t), k->r.kept * n);
     for (int64_t b = 0; b < k->n; b++) {
         if (!is_on(k, b, t))
             continue;
@@ -358,11 +358,11 @@ static running running_of(const quern__call *c)
 static int forward_kernel(const quern__call *c, int64_t begin, int64_t end)
 {
     running k = running_of(c);
-    k.h = c->out[QUERN__FORTH_H].data;
-    k.left = c->out[QUERN__FORTH_LEFT].data;
-    k.work = c->out[QUERN__FORTH_WORK].data;
-    k.room = c->out[QUERN__FORTH_WORK].shape.dims[1];
-    k.c = k.r.cell == QUERN__CELL_LSTM ? c->out[QUERN__FORTH_C].data : NULL;
+    k.h = c->out[QUERN__FORWARD_H].data;
+    k.left = c->out[QUERN__FORWARD_LEFT].data;
+    k.work = c->out[QUERN__FORWARD_WORK].data;
+    k.room = c->out[QUERN__FORWARD_WORK].shape.dims[1];
+    k.c = k.r.cell == QUERN__CELL_LSTM ? c->out[QUERN__FORWARD_C].data : NULL;
     return each_group(&k, c, begin, end, group_forward);
 }
 
@@ -372,7 +372,7 @@ static int back_kernel(const quern__call *c, int64_t begin, int64_t end)
     k.h = floats(k.r.h);
     k.c = floats(k.r.c);
     k.left = floats(k.r.left);
-    k.forth = floats(k.r.forth);
+    k.forward = floats(k.r.forward);
     k.dh_in = floats(k.r.dh);
     k.dc_in = floats(k.r.dc);
     k.dz = c->out[QUERN__BACK_DZ].data;

@@ -82,7 +82,7 @@ static int sparse_kernel(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
-static int sparse_slope_kernel(const quern__call *c, int64_t begin, int64_t end)
+static int sparse_grad_kernel(const quern__call *c, int64_t begin, int64_t end)
 {
     int64_t n = c->in[1].shape.dims[c->in[1].shape.rank - 1];
     quern__part p = quern__call_part(c, &c->out[0].shape, begin, end);
@@ -109,7 +109,7 @@ quern__kernel *quern__cpu_softmax_crossentropy(const quern__call *c)
         return c->in[1].dtype == QUERN_FLOAT32 ? sparse_kernel : NULL;
     if (c->op == &quern__op_sparse_crossentropy_grad)
         return c->in[1].dtype == QUERN_FLOAT32 && c->in[2].dtype == QUERN_FLOAT32
-                   ? sparse_slope_kernel
+                   ? sparse_grad_kernel
                    : NULL;
     return NULL;
 }

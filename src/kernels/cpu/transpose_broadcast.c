@@ -8,7 +8,7 @@ typedef struct walk {
     int64_t dims[QUERN_MAX_RANK], stride[QUERN_MAX_RANK], at[QUERN_MAX_RANK], place;
 } walk;
 
-static void set(walk *w, int64_t row)
+static void walk_set(walk *w, int64_t row)
 {
     w->place = 0;
     for (int k = w->rank - 2; k >= 0; k--) {
@@ -18,7 +18,7 @@ static void set(walk *w, int64_t row)
     }
 }
 
-static void next(walk *w)
+static void walk_next(walk *w)
 {
     for (int k = w->rank - 2; k >= 0; k--) {
         w->place += w->stride[k];
@@ -44,7 +44,7 @@ static void copy_row(int64_t n, const float *x, int64_t stride, float factor, fl
 
 /* The part of a call, times a factor. Partial rows occur only if the call is partitioned along the
  * last axis. */
-static int move(const quern__call *c, walk *w, float factor, int64_t begin, int64_t end)
+static int copy_rows(const quern__call *c, walk *w, float factor, int64_t begin, int64_t end)
 {
     const quern_shape *s = &c->out[0].shape;
     int64_t n = w->dims[w->rank - 1], step = w->stride[w->rank - 1];
@@ -53,7 +53,7 @@ static int move(const quern__call *c, walk *w, float factor, int64_t begin, int6
     float *y = c->out[0].data;
     for (int64_t o = 0; n && o < p.outer; o++) {
         int64_t i = o * p.stride + p.start, last = i + p.length;
-        for (set(w, i / n); i < last; next(w)) {
+        for (walk_set(w, i / n); i < last; walk_next(w)) {
             int64_t from = i % n, count = last - i < n - from ? last - i : n - from;
             copy_row(count, x + w->place + from * step, step, factor, y + i);
             i += count;
@@ -75,7 +75,7 @@ static int spread_kernel(const quern__call *c, int64_t begin, int64_t end)
         w.stride[k] = at >= 0 && from->dims[at] > 1 ? stride : 0;
         stride *= at >= 0 ? from->dims[at] : 1;
     }
-    return move(c, &w, factor, begin, end);
+    return copy_rows(c, &w, factor, begin, end);
 }
 
 static int transpose_kernel(const quern__call *c, int64_t begin, int64_t end)
@@ -89,7 +89,7 @@ static int transpose_kernel(const quern__call *c, int64_t begin, int64_t end)
         w.dims[k] = to->dims[k];
         w.stride[k] = stride[c->attr->i[k]];
     }
-    return move(c, &w, 1, begin, end);
+    return copy_rows(c, &w, 1, begin, end);
 }
 
 quern__kernel *quern__cpu_transpose_broadcast(const quern__call *c)

@@ -54,9 +54,9 @@ static void copy_node(writing *w, int n)
         quern__free(in);
 }
 
-/* A stage forward; the second time only what may run again, of that perhaps only what is no
- * product. */
-static void make_nodes(writing *w, int stage, bool slight)
+/* Copies the nodes of a stage. The second copy has recomputable nodes only; `slight`: of these the
+ * cheap ones only, all but products. */
+static void copy_stage_nodes(writing *w, int stage, bool slight)
 {
     const quern__chain *c = w->c;
     for (int n = c->stages[stage].first; n < c->stages[stage].end; n++) {
@@ -67,10 +67,10 @@ static void make_nodes(writing *w, int stage, bool slight)
     }
 }
 
-static void make(void *user, int stage) { make_nodes(user, stage, false); }
-static void make_slight(void *user, int stage) { make_nodes(user, stage, true); }
+static void copy_stage(void *user, int stage) { copy_stage_nodes(user, stage, false); }
+static void copy_cheap_nodes(void *user, int stage) { copy_stage_nodes(user, stage, true); }
 
-static void back(void *user, int stage)
+static void copy_backward_stage(void *user, int stage)
 {
     writing *w = user;
     for (int n = w->c->n_forward; n < w->c->n_nodes; n++)
@@ -85,12 +85,14 @@ quern__graph *quern__plan_recompute(const quern__graph *g, const quern__id *outp
     if (!c)
         return NULL;
     writing w = { .c = c, .to = c->n ? quern__graph_new() : NULL, .id = id };
-    quern__steps steps = { .make = make, .slight = make_slight, .back = back, .user = &w };
-    int status =
-        !c->n
-            ? quern__fail(err, QUERN_NOTFOUND, "plan", "nothing in the graph can be computed again")
-        : w.to && quern__schedule(c, level, &steps) >= 0 ? QUERN_OK
-                                                         : quern__fail_memory(err, sizeof *c);
+    quern__steps steps = {
+        .make = copy_stage, .slight = copy_cheap_nodes, .back = copy_backward_stage, .user = &w
+    };
+    int status = !c->n ? quern__fail(err, QUERN_NOTFOUND, "plan",
+                                     "the graph has no nodes that can be recomputed")
+                 : w.to && quern__schedule(c, level, &steps) >= 0
+                     ? QUERN_OK
+                     : quern__fail_memory(err, sizeof *c);
     for (int n = c->n_forward; status >= 0 && n < c->n_nodes; n++)
         if (c->live[n] && c->stage[n] < 0)
             copy_node(&w, n);

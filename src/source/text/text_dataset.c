@@ -144,8 +144,8 @@ static void log_dispersion(text *w, int64_t batch)
     if (w->told || !w->shuffle || w->corpus.reader || w->place >= w->corpus.n_blocks)
         return;
     w->told = true;
-    quern__tell_dispersion(w->corpus.paths[0], "windows", w->windows.n_segments, 0, batch,
-                           "more memory lowers it");
+    quern__log_dispersion(w->corpus.paths[0], "windows", w->windows.n_segments, 0, batch,
+                          "more memory lowers it");
 }
 
 /* Fills the next group of windows that is not empty. */
