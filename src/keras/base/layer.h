@@ -11,6 +11,7 @@
 
 enum {
     QUERN__MAX_STATES_OF_ONE = 32, /* states of one layer */
+    QUERN__MAX_CONSTANTS = 64,     /* constants of one layer */
     QUERN__MAX_INNER = 8,          /* inner layers of a wrapper */
     QUERN__MAX_RESULTS = 16,       /* outputs of a call */
     QUERN__MAX_ARGUMENTS = 64,     /* values of a call */
@@ -79,7 +80,8 @@ typedef struct quern__layer {
     quern__variable *states[QUERN__MAX_STATES_OF_ONE]; /* of a stateful layer: kept between batches,
                                                           not weights */
     int n_constants;
-    quern__variable *constants[4];  /* numbers of the config that nodes read; not weights */
+    /* numbers of the config that nodes read, or matrices of resizing by size; not weights */
+    quern__variable *constants[QUERN__MAX_CONSTANTS];
     quern_shape in[QUERN_MAX_RANK]; /* input shapes at build */
     const int *arguments;           /* during build: as in quern__context */
     int n_in;

@@ -32,20 +32,14 @@ static quern__id resize(quern__layer *l, quern__graph *g, const quern__id *in, i
 {
     quern__id x = image_of(l, g, in, n, "images");
     int64_t size[2];
-    quern_error err = { 0 };
     (void)training;
     pair(l, "size", size);
-    for (int i = 0; x && i < 2 && l->n_constants < 2; i++) {
-        int64_t from = quern__shape_of(g, x)->dims[1 + i];
+    for (int i = 0; x && i < 2; i++) {
         if (size[i] < 1 || size[i] > 1 << 16)
             return quern__graph_fail(g, QUERN_INVALID, "size must be from 1 to %d", 1 << 16);
-        if (quern__resizing_weights(l, quern__config_text(l->config, "interpolation"),
-                                    quern__config_bool(l->config, "antialias"), from, size[i],
-                                    &err) < 0)
-            return quern__graph_fail(g, err.code, "%s", err.text);
+        x = quern__resized(l, g, x, 1 + i, quern__config_text(l->config, "interpolation"),
+                           quern__config_bool(l->config, "antialias"), size[i]);
     }
-    for (int i = 0; x && i < 2; i++)
-        x = quern__resized_along(g, x, 1 + i, l->constants[i]);
     return quern__channels_back(l, g, x);
 }
 

@@ -7,8 +7,6 @@
 #include <stdio.h>
 #include <string.h>
 
-static quern__make_change jitter, rand_augment, aug_mix;
-
 static const quern__change changes[] = {
     { "RandomFlip", quern__flip, .copies = 0 },
     { "RandomRotation", quern__rotate, { { "factor", -1, 1, QUERN__MIRRORED } }, .copies = 1 },
@@ -60,16 +58,16 @@ static const quern__change changes[] = {
       { { "factor", 0, 1, QUERN__TO_BOUND }, { "scale", 0, 1, QUERN__TO_BOUND } } },
     { "AutoContrast", quern__auto_contrast, .always = true },
     { "Equalization", quern__equalize },
-    { "RandomColorJitter", jitter,
+    { "RandomColorJitter", quern__jitter,
       .list = { "RandomBrightness", "RandomContrast", "RandomSaturation", "RandomHue" } },
     { "RandAugment",
-      rand_augment,
+      quern__rand_augment,
       { { "factor", 0, 1, QUERN__TO_BOUND } },
       .list = { "RandomShear", "RandomTranslation", "RandomRotation", "RandomBrightness",
                 "RandomColorDegeneration", "RandomContrast", "RandomSharpness",
                 "RandomPosterization", "Solarization", "AutoContrast", "Equalization" } },
     { "AugMix",
-      aug_mix,
+      quern__aug_mix,
       { { "factor", 0, 1, QUERN__TO_BOUND } },
       .copies = 2,
       .list = { "RandomShear", "RandomTranslation", "RandomRotation", "RandomPosterization",
@@ -83,81 +81,6 @@ static const quern__change *change_of(const char *name)
     while (strcmp(changes[k].name, name))
         k++;
     return &changes[k];
-}
-
-/* ---- composed augmentations ---- */
-
-/* The counters of part k, separate from those of all other parts. */
-static quern__draws of_part(const quern__draws *d, int64_t k)
-{
-    return (quern__draws){ d->key, d->record, d->base + QUERN__DRAWS_OF_PART * (uint64_t)(k + 1) };
-}
-
-static void jitter(const quern__augmentation *a, const quern__draws *d, float *p, float *scratch)
-{
-    for (int k = 0; k < a->n_parts; k++) {
-        quern__draws own = of_part(d, k);
-        a->parts[k]->change->make(a->parts[k], &own, p, scratch);
-    }
-}
-
-/* Applies `chosen` random parts in sequence. As in Keras, a part can occur twice with the same
- * result. */
-static void rand_augment(const quern__augmentation *a, const quern__draws *d, float *p,
-                         float *scratch)
-{
-    for (int64_t i = 0; i < a->chosen; i++) {
-        int64_t k = (int64_t)(quern__drawn(d, (uint64_t)i) * a->n_parts);
-        quern__draws own = of_part(d, k);
-        a->parts[k]->change->make(a->parts[k], &own, p, scratch);
-    }
-}
-
-/* A gamma-distributed number (Marsaglia and Tsang, "A simple method for generating gamma
- * variables", 2000). It uses counters from k on, fewer than 2^10. */
-static double gamma_drawn(const quern__draws *d, double shape, uint64_t k)
-{
-    double more = shape < 1 ? shape + 1 : shape, third = more - 1.0 / 3, c = 1 / sqrt(9 * third),
-           v = 1;
-    for (uint64_t i = 1; i < 512; i++) {
-        double x = quern__random_normal(d->key, d->record, d->base + k + 2 * i),
-               u = quern__drawn(d, k + 2 * i + 1);
-        v = (1 + c * x) * (1 + c * x) * (1 + c * x);
-        if (v > 0 && log(1 - u) < 0.5 * x * x + third - third * v + third * log(v))
-            break;
-    }
-    return third * v * (shape < 1 ? pow(1 - quern__drawn(d, k), 1 / shape) : 1);
-}
-
-/* AugMix: chains of parts, each applied to the original image, are mixed with Dirichlet weights;
- * the mixture is blended with the image by a beta-distributed weight. `scratch` holds a chain, the
- * mixture, and the scratch of the parts. */
-static void aug_mix(const quern__augmentation *a, const quern__draws *d, float *p, float *scratch)
-{
-    int64_t size = quern__picture_size(&a->picture);
-    float *chain = scratch, *mixed = scratch + size, *room = mixed + size;
-    double all = 0, first = gamma_drawn(d, a->alpha, 1 << 18),
-           second = gamma_drawn(d, a->alpha, (1 << 18) + 1024);
-    float kept = (float)(first / (first + second));
-    memset(mixed, 0, (size_t)size * sizeof *mixed);
-    for (int64_t i = 0; i < a->chains; i++)
-        all += gamma_drawn(d, a->alpha, (uint64_t)(1 << 19) + 1024 * (uint64_t)i);
-    for (int64_t i = 0; i < a->chains; i++) {
-        float share =
-            (float)(gamma_drawn(d, a->alpha, (uint64_t)(1 << 19) + 1024 * (uint64_t)i) / all);
-        memcpy(chain, p, (size_t)size * sizeof *p);
-        for (int64_t j = 0; j < a->depth; j++) {
-            int64_t place = i * a->depth + j,
-                    k = (int64_t)(quern__drawn(d, (uint64_t)place) * (a->n_parts + 1));
-            quern__draws own = of_part(d, place);
-            if (k < a->n_parts) /* otherwise the image does not change in this step */
-                a->parts[k]->change->make(a->parts[k], &own, chain, room);
-        }
-        for (int64_t n = 0; n < size; n++)
-            mixed[n] += share * chain[n];
-    }
-    for (int64_t n = 0; n < size; n++)
-        p[n] = quern__clip((double)(kept * p[n] + (1 - kept) * mixed[n]), a->low, a->high);
 }
 
 /* ---- configs ---- */
@@ -336,14 +259,14 @@ static json_t *part_config(const quern__augmentation *a, json_t *config, int k)
         json_object_set(out, "interpolation", way);
     json_object_set_new(out, "fill_mode", json_string("reflect"));
     for (int i = 0; i < 3 && part->factors[i].key; i++)
-        if (a->change->make == jitter)
+        if (a->change->make == quern__jitter)
             json_object_set(out, part->factors[i].key, json_object_get(config, own[k]));
         else if (part->make == quern__posterize)
             json_object_set_new(out, "factor", json_real(fmax(1, floor(8 * a->range[0][1]))));
         else
             json_object_set_new(out, part->factors[i].key,
                                 json_pack("[f,f]", a->range[0][0], a->range[0][1]));
-    if (a->change->make == jitter && json_is_null(json_object_get(out, "factor"))) {
+    if (a->change->make == quern__jitter && json_is_null(json_object_get(out, "factor"))) {
         json_decref(out);
         return NULL;
     }
@@ -354,7 +277,7 @@ static int take_parts(quern__augmentation *a, json_t *config, const char *where,
 {
     json_t *all = json_object_get(config, "all_ops");
     int64_t room = 0;
-    int n = a->change->make == aug_mix && json_is_false(all) ? 7 : QUERN__MOST_PARTS;
+    int n = a->change->make == quern__aug_mix && json_is_false(all) ? 7 : QUERN__MOST_PARTS;
     for (int k = 0; k < n && a->change->list[k]; k++) {
         json_t *own = part_config(a, config, k);
         if (!own)
@@ -381,21 +304,54 @@ static void make_record(const void *self, quern__draws draws, const float *in, f
     a->change->make(a, &draws, out, scratch);
 }
 
+/* An augmentation of a layer for images of one size. Returns new. */
+static quern__augmentation *layer_augmentation(const quern__layer *l, const quern__picture *picture,
+                                               quern_error *err)
+{
+    quern__augmentation *a =
+        augmentation_new(change_of(l->kind->name), l->config, picture, l->name, err);
+    if (a) {
+        a->each.make = make_record;
+        a->each.self = a;
+        a->each.seed = quern__config_seed(l->config, l->seed);
+    }
+    return a;
+}
+
 static int augmentation_build(quern__layer *l, const quern_shape *in, int n, quern_error *err)
 {
     int status = quern__picture_check(l, in, n, err);
     if (status < 0)
         return status;
     quern__picture picture = quern__picture_of(l, in);
-    quern__augmentation *a =
-        augmentation_new(change_of(l->kind->name), l->config, &picture, l->name, err);
-    l->object = a;
+    l->object = layer_augmentation(l, &picture, err);
+    return l->object ? QUERN_OK : err && err->code ? err->code : QUERN_INVALID;
+}
+
+/* The augmentation for images of this shape. Calls of one layer may have several sizes, and so may
+ * an axis that is None; the nodes of earlier graphs keep theirs. NULL: the graph has an error. */
+static const quern__augmentation *augmentation_for(quern__layer *l, quern__graph *g,
+                                                   const quern_shape *shape)
+{
+    enum { most = 256 };
+    quern__picture picture = quern__picture_of(l, shape);
+    quern__augmentation *a = l->object, *last = NULL;
+    quern_error err = { 0 };
+    int n = 0;
+    for (; a && (a->picture.height != picture.height || a->picture.width != picture.width); n++) {
+        last = a;
+        a = a->next;
+    }
+    if (a)
+        return a;
+    if (n >= most || !last) {
+        quern__graph_fail(g, QUERN_UNSUPPORTED, "images of more than %d sizes", most);
+        return NULL;
+    }
+    a = last->next = layer_augmentation(l, &picture, &err);
     if (!a)
-        return err && err->code ? err->code : QUERN_INVALID;
-    a->each.make = make_record;
-    a->each.self = a;
-    a->each.seed = quern__config_seed(l->config, l->seed);
-    return QUERN_OK;
+        quern__graph_fail(g, err.code, "%s", err.text);
+    return a;
 }
 
 static quern__id augmentation_call(quern__layer *l, quern__graph *g, const quern__id *in, int n,
@@ -406,10 +362,17 @@ static quern__id augmentation_call(quern__layer *l, quern__graph *g, const quern
     if (!training && !a->change->always)
         return in[0];
     quern__id x = quern__cast(g, in[0], QUERN_FLOAT32);
-    return quern__each_record(g, x, &a->each, quern__shape_of(g, x));
+    a = augmentation_for(l, g, quern__shape_of(g, x));
+    return a ? quern__each_record(g, x, &a->each, quern__shape_of(g, x)) : 0;
 }
 
-static void augmentation_drop(quern__layer *l) { augmentation_free(l->object); }
+static void augmentation_drop(quern__layer *l)
+{
+    for (quern__augmentation *a = l->object, *next; a; a = next) {
+        next = a->next;
+        augmentation_free(a);
+    }
+}
 
 #define F(NAME, KIND, FALLBACK)         \
     {                                   \

@@ -20,6 +20,7 @@ enum {
 typedef struct quern__augmentation {
     quern__each each;
     const struct quern__change *change;
+    struct quern__augmentation *next; /* the same for images of another size; NULL: the last */
     quern__picture picture;
     double range[3][2]; /* of its factors, in the order of the row's fields */
     double low, high;   /* value_range */
@@ -85,6 +86,9 @@ void quern__project(const quern__augmentation *a, const double t[8], int fill_mo
 /* The projection that maps four points `end` to `start`, each (x, y). Returns false when it does
  * not exist. */
 bool quern__homography(const double start[4][2], const double end[4][2], double t[8]);
+
+/* ---- augment_composed.c ---- */
+quern__make_change quern__jitter, quern__rand_augment, quern__aug_mix;
 
 /* ---- augment_color.c ---- */
 quern__make_change quern__contrast, quern__brightness, quern__hue, quern__saturation,

@@ -26,6 +26,9 @@ int quern__resizing_build(quern__layer *layer, const quern_shape *in, int n, que
  * them. */
 int quern__resizing_weights(quern__layer *layer, const char *how, bool antialias, int64_t in,
                             int64_t out, quern_error *err);
+/* During a call: resizes an axis to `out` elements. The layer keeps a matrix for each size. */
+quern__id quern__resized(quern__layer *layer, quern__graph *g, quern__id x, int axis,
+                         const char *how, bool antialias, int64_t out);
 quern__id quern__resized_along(quern__graph *g, quern__id x, int axis, quern__variable *weights);
 quern__id quern__resizing_call(quern__layer *layer, quern__graph *g, const quern__id *in, int n,
                                bool training);

@@ -5,6 +5,7 @@
 typedef struct crop {
     quern__each each;
     quern__picture from, to;
+    struct crop *next; /* the same for images of another size; NULL: the last */
 } crop;
 
 static void crop_record(const void *self, quern__draws draws, const float *in, float *out,
@@ -22,14 +23,12 @@ static void crop_record(const void *self, quern__draws draws, const float *in, f
                        c * k->from.c_step];
 }
 
-static int crop_build(quern__layer *l, const quern_shape *in, int n, quern_error *err)
+/* The crop of images of one size. Returns new; NULL: out of memory. */
+static crop *crop_new(const quern__layer *l, const quern_shape *in)
 {
-    int status = quern__resizing_build(l, in, n, err);
-    crop *k = status < 0 ? NULL : quern__zalloc(1, sizeof *k);
-    if (status < 0)
-        return status;
+    crop *k = quern__zalloc(1, sizeof *k);
     if (!k)
-        return quern__fail_memory(err, sizeof *k);
+        return NULL;
     quern_shape out = *in;
     int first = quern__channels_first(l) ? 2 : 1;
     out.dims[first] = quern__config_int(l->config, "height");
@@ -37,8 +36,36 @@ static int crop_build(quern__layer *l, const quern_shape *in, int n, quern_error
     k->from = quern__picture_of(l, in);
     k->to = quern__picture_of(l, &out);
     k->each = (quern__each){ crop_record, k, 0, quern__config_seed(l->config, l->seed) };
-    l->object = k;
-    return QUERN_OK;
+    return k;
+}
+
+static int crop_build(quern__layer *l, const quern_shape *in, int n, quern_error *err)
+{
+    int status = quern__resizing_build(l, in, n, err);
+    if (status >= 0 && !(l->object = crop_new(l, in)))
+        status = quern__fail_memory(err, sizeof(crop));
+    return status;
+}
+
+/* The crop for images of this shape, whose nodes of earlier graphs keep theirs. NULL: the graph has
+ * an error. */
+static const crop *crop_for(quern__layer *l, quern__graph *g, const quern_shape *shape)
+{
+    enum { most = 256 };
+    quern__picture from = quern__picture_of(l, shape);
+    crop *k = l->object, *last = k;
+    for (int n = 0; k; n++, last = k, k = k->next) {
+        if (k->from.height == from.height && k->from.width == from.width)
+            return k;
+        if (n == most) {
+            quern__graph_fail(g, QUERN_UNSUPPORTED, "images of more than %d sizes", most);
+            return NULL;
+        }
+    }
+    k = last->next = crop_new(l, shape);
+    if (!k)
+        quern__graph_fail(g, QUERN_NOMEM, "out of memory");
+    return k;
 }
 
 /* As in Keras, an image that is not larger than the target is resized. In prediction the centre is
@@ -46,7 +73,9 @@ static int crop_build(quern__layer *l, const quern_shape *in, int n, quern_error
 static quern__id crop_call(quern__layer *l, quern__graph *g, const quern__id *in, int n,
                            bool training)
 {
-    const crop *k = l->object;
+    const crop *k = crop_for(l, g, quern__shape_of(g, in[0]));
+    if (!k)
+        return 0;
     if (!training || k->from.height <= k->to.height || k->from.width <= k->to.width)
         return quern__resizing_call(l, g, in, n, training);
     quern__id x = quern__cast(g, in[0], QUERN_FLOAT32);
@@ -57,7 +86,13 @@ static quern__id crop_call(quern__layer *l, quern__graph *g, const quern__id *in
     return quern__each_record(g, x, &k->each, &out);
 }
 
-static void crop_drop(quern__layer *l) { quern__free(l->object); }
+static void crop_drop(quern__layer *l)
+{
+    for (crop *k = l->object, *next; k; k = next) {
+        next = k->next;
+        quern__free(k);
+    }
+}
 
 static const quern__field crop_fields[] = { { "height", QUERN__F_INT, NULL },
                                             { "width", QUERN__F_INT, NULL },

@@ -178,6 +178,9 @@ int quern__resizing_weights(quern__layer *l, const char *how, bool antialias, in
                             int64_t out, quern_error *err)
 {
     quern_shape shape = { .rank = 2, .dims = { in, out } };
+    if (l->n_constants == QUERN__MAX_CONSTANTS)
+        return quern__fail(err, QUERN_UNSUPPORTED, l->name, "images of more than %d sizes",
+                           QUERN__MAX_CONSTANTS);
     quern__variable *v = quern__variable_new(l->name, QUERN_FLOAT32, &shape, false, err);
     if (!v)
         return QUERN_NOMEM;
@@ -189,9 +192,14 @@ int quern__resizing_weights(quern__layer *l, const char *how, bool antialias, in
         "interpolation '%.40s' is not bilinear, nearest, bicubic, lanczos3, lanczos5 or area", how);
 }
 
+static const char *how_of(const quern__layer *l)
+{
+    return l->kind->extra ? "bilinear" : quern__config_text(l->config, "interpolation");
+}
+
 int quern__resizing_build(quern__layer *l, const quern_shape *in, int n, quern_error *err)
 {
-    const char *how = l->kind->extra ? "bilinear" : quern__config_text(l->config, "interpolation"),
+    const char *how = how_of(l),
                *fill = l->kind->extra ? "constant" : quern__config_text(l->config, "fill_mode");
     int status = quern__picture_check(l, in, n, err);
     if (status < 0)
@@ -209,6 +217,21 @@ int quern__resizing_build(quern__layer *l, const quern_shape *in, int n, quern_e
     for (int k = 0; k < 2 && status >= 0; k++)
         status = quern__resizing_weights(l, how, flag(l, "antialias"), q.part[k], q.out[k], err);
     return status;
+}
+
+quern__id quern__resized(quern__layer *l, quern__graph *g, quern__id x, int axis, const char *how,
+                         bool antialias, int64_t out)
+{
+    quern_error err = { 0 };
+    quern_shape want = { .rank = 2, .dims = { x ? quern__shape_of(g, x)->dims[axis] : 0, out } };
+    if (!x)
+        return 0;
+    for (int k = 0; k < l->n_constants; k++)
+        if (quern_shape_equal(&l->constants[k]->shape, &want))
+            return quern__resized_along(g, x, axis, l->constants[k]);
+    if (quern__resizing_weights(l, how, antialias, want.dims[0], out, &err) < 0)
+        return quern__graph_fail(g, err.code, "%s", err.text);
+    return quern__resized_along(g, x, axis, l->constants[l->n_constants - 1]);
 }
 
 /* The product of one axis with a matrix; the axis moves to the end and back. */
@@ -236,7 +259,9 @@ quern__id quern__resizing_call(quern__layer *l, quern__graph *g, const quern__id
         else if (q.part[k] < q.in[k])
             x = quern__slice(g, x, first + k, q.start[k], q.part[k]);
     for (int k = 0; k < 2; k++)
-        x = q.part[k] == q.out[k] ? x : quern__resized_along(g, x, first + k, l->constants[k]);
+        x = q.part[k] == q.out[k]
+                ? x
+                : quern__resized(l, g, x, first + k, how_of(l), flag(l, "antialias"), q.out[k]);
     return x;
 }
 

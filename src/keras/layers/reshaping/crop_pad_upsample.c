@@ -91,9 +91,13 @@ static quern__id up_sample_call(quern__layer *l, quern__graph *g, const quern__i
     int rank = quern__shape_of(g, x)->rank, first = quern__channels_first(l) ? 2 : 1;
     if (!quern__sizes_fit(l, g, rank - 2))
         return 0;
-    if (l->n_constants)
-        return quern__resized_along(g, quern__resized_along(g, x, first, l->constants[0]),
-                                    first + 1, l->constants[1]);
+    const char *how = quern__config_text(l->config, "interpolation");
+    if (how && strcmp(how, "nearest")) {
+        for (int i = 0; i < 2; i++)
+            x = quern__resized(l, g, x, first + i, how, false,
+                               quern__shape_of(g, x)->dims[first + i] * times_of(l, i));
+        return x;
+    }
     for (int i = 0; i < rank - 2; i++) {
         int64_t times = times_of(l, i);
         quern_shape s = *quern__shape_of(g, x), one = { .rank = 3, .dims = { s.dims[0], 1, 1 } },
