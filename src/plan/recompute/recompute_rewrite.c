@@ -1,6 +1,10 @@
 /* Writes the graph of a schedule: nodes are copied in the order of the schedule, as often as it
  * runs them, and each copy reads the most recent copy of its inputs. All other nodes follow in
- * their order. Planning removes copies that no node reads. */
+ * their order. Planning removes copies that no node reads.
+ *
+ * recompute_dp.c calls make, make_slight and back with stage numbers, in the order of the schedule.
+ * The new graph is valid by construction: a stage runs forward before its backward pass, and a copy
+ * of a node precedes its readers. */
 #include "recompute.h"
 
 typedef struct writing {
@@ -9,6 +13,7 @@ typedef struct writing {
     quern__id *id; /* by old value: its most recent copy; 0: none yet */
 } writing;
 
+/* The copy that a reader uses now. Leaves are created at their first use. */
 static quern__id copy_of(writing *w, quern__id old)
 {
     const quern__value *v = quern__graph_value(w->c->g, old);
@@ -23,6 +28,8 @@ static quern__id copy_of(writing *w, quern__id old)
     return w->id[old];
 }
 
+/* Appends a copy of node n with the same attributes, scope and gate. Its outputs become the most
+ * recent copies. `of` is not set: the new graph is planned, not cut into stages again. */
 static void copy_node(writing *w, int n)
 {
     enum { few = 64 };
@@ -54,8 +61,8 @@ static void copy_node(writing *w, int n)
         quern__free(in);
 }
 
-/* A stage forward; the second time only what may run again, of that perhaps only what is no
- * product. */
+/* A stage forward. The second time only recomputable nodes run; with `slight`, only the cheap
+ * ones. */
 static void make_nodes(writing *w, int stage, bool slight)
 {
     const quern__chain *c = w->c;
@@ -70,6 +77,7 @@ static void make_nodes(writing *w, int stage, bool slight)
 static void make(void *user, int stage) { make_nodes(user, stage, false); }
 static void make_slight(void *user, int stage) { make_nodes(user, stage, true); }
 
+/* The backward pass of a stage: all nodes whose forward node is in the stage. */
 static void back(void *user, int stage)
 {
     writing *w = user;
