@@ -1,7 +1,10 @@
 /* lookup: an object outside the graph maps the elements of each record, numbers or strings, to
- * numbers. */
+ * numbers. Layers with a vocabulary use it. i[0] is the address of the quern__look, which the layer
+ * owns; i[1] elements that one call reads; i[2] numbers that it writes. */
 #include "build.h"
 
+/* Calls the object for each group of `taken` elements; its error becomes a fault with the
+ * record. */
 static int lookup_reference(const quern__call *c, int64_t begin, int64_t end)
 {
     const quern__look *look = (const quern__look *)(intptr_t)c->attr->i[0];
