@@ -1,7 +1,12 @@
 /* layer_order: the order of a functional model's layers in files. Keras computes it when it opens a
  * file, and weights are stored in that order: by depth above the outputs, and within one depth in
  * the order in which a depth-first walk from the outputs meets the layers
- * (keras.src.ops.function.map_graph). */
+ * (keras.src.ops.function.map_graph).
+ *
+ * Three steps: visit() walks from the outputs to the inputs, and lists each node after the nodes of
+ * its inputs. find_depths() reads that list backwards: an output has depth 0, and an input is
+ * deeper than all its users. before() compares two nodes, largest depth first. The order of the
+ * nodes in the blueprint stays a valid order of execution. */
 #include "model.h"
 
 #include <stdlib.h>
