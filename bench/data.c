@@ -1,4 +1,4 @@
-/* Data on its way: CSV, gzipped IDX, another program, and the time to the first step. */
+/* Data pipeline: CSV, gzipped IDX, a generator program, and the time to the first step. */
 #include "bench.h"
 
 #include <math.h>
@@ -15,7 +15,7 @@ static int ignore(void *user, const float *const *out, int64_t n)
     return 0;
 }
 
-/* 64 MB of six-digit numbers, 32 columns; the best of four readings. */
+/* 64 MB of six-digit numbers in 32 columns; the best of four reads. */
 double bench_csv(void)
 {
     enum { columns = 32 };
@@ -124,9 +124,8 @@ double bench_pipe(void)
     return (double)pipe_batches * pipe_rows * pipe_columns * 4 / seconds / 1e9;
 }
 
-/* `quern fit` of a small network on a small table, as a process; the best of ten. Its own report
- * says when the first step was done.
- */
+/* `quern fit` of a small network on a small table, as a process; the best of ten. The command
+ * itself reports the time of the first step. */
 double bench_start(void)
 {
     char command[1200], line[1000];

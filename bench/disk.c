@@ -1,6 +1,5 @@
-/* Files: preparing records and reading them shuffled, checkpoints beside training, and going on
- * from one. Data is made in $TMPDIR
- * (/tmp) and removed. */
+/* Files: preparation of records, shuffled reads, checkpoints during training, and resume. The data
+ * is created in $TMPDIR (/tmp) and removed. */
 #include "bench.h"
 
 #include "queue/queue.h"
@@ -54,7 +53,7 @@ static void make_arrays(const char *x, const char *y)
     }
 }
 
-/* Copies and syncs; the seconds. */
+/* Copies and syncs. Returns the seconds. */
 static double copy(const char *from, const char *to)
 {
     double start = bench_now();
@@ -173,7 +172,7 @@ static quern__queue *open_queue(quern_generator *g)
     return q;
 }
 
-/* All batches of an epoch, shuffled, by two workers and a queue as training has them. */
+/* All batches of a shuffled epoch, with two reader threads and a queue as in training. */
 static double read_shuffled(quern__queue *q, int64_t pass)
 {
     quern_error err = { 0 };
@@ -196,7 +195,7 @@ double bench_qrec(void)
     make_arrays(f.x, f.y);
     prepare(f.x, f.y, f.prepared);
     quern__qrec_window = (size_t)64 << 20;
-    quern__direct_always = 1; /* as a file that is larger than memory */
+    quern__direct_always = 1; /* as for a file that is larger than memory */
     quern_generator *g = open_words(f.prepared);
     quern__queue *q = open_queue(g);
     for (int k = 0; k < 4; k++) {
@@ -226,7 +225,7 @@ static int some(void *user, quern_batch *b, quern_error *err)
     return QUERN_OK;
 }
 
-/* When the first step began, and when each ended. */
+/* The start of the first step, and the end of each. */
 enum { most_steps = 1 << 14 };
 static double first_step, ends[most_steps];
 static int n_ends;
@@ -244,7 +243,7 @@ static int note_end(void *user, const quern_event *event, quern_error *err)
     return QUERN_OK;
 }
 
-/* 25 million weights; the seconds from the start to the first step. */
+/* 25 million weights. Returns the seconds from the start to the first step. */
 static double train(int64_t steps, int64_t epochs, const char *checkpoint, double every,
                     bool resume)
 {
@@ -296,8 +295,8 @@ static double median(double *v, int n)
     return n ? v[n / 2] : 0;
 }
 
-/* What the middle one of so many seconds each took beyond as many steps of the usual length, as a
- * share of it: a machine that is slow for a while does not count, a pause in each does. */
+/* Divides the steps into periods. Returns the median excess over the usual step time, as a
+ * fraction: one slow period does not count, a pause in each period does. */
 static double beyond(double period)
 {
     static double lengths[most_steps];

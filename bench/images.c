@@ -1,5 +1,5 @@
-/* Networks of images, trained on images in memory: LeNet, Keras's mnist_convnet, ResNet-20. The
- * same work as in peers.py. */
+/* Image networks, trained on images in memory: LeNet, Keras's mnist_convnet, ResNet-20. peers.py
+ * has the same work. */
 #include "bench.h"
 
 #include <stdio.h>
@@ -58,7 +58,7 @@ static void train_epoch(quern_model *m, const float *x, int64_t per, const int32
     }
 }
 
-/* The best of `epochs` epochs, in images a second. */
+/* The best of `epochs` epochs, in images per second. */
 static double train(const char *words, int64_t per, int64_t records, int64_t batch, int epochs)
 {
     quern_error err = { 0 };

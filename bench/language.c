@@ -1,6 +1,5 @@
-/* Language models: training on windows in memory (recurrent ones, a small GPT), and writing one
- * text. The same work as in peers.py.
- */
+/* Language models: training on windows in memory (recurrent models, a small GPT), and generation of
+ * one text. peers.py has the same work. */
 #include "bench.h"
 
 #include <stdio.h>
@@ -18,8 +17,8 @@ enum {
     char_records = 3840
 };
 
-/* The small GPT of peers.py: symbols and their places, two blocks of width 128, an answer for every
- * step. */
+/* The small GPT of peers.py: token and position embeddings, two blocks of width 128, logits for
+ * every time step. */
 static const char gpt_words[] = "input 64 name=symbols | embedding 96 128 as symbol | input 64 "
                                 "name=positions | embedding 64 128 | add @symbol as x"
                                 " | layer_normalization | multi_head_attention 4 32 causal | add "
@@ -40,7 +39,7 @@ static quern_model *model(const char *words, const char *optimizer, const char *
     return m;
 }
 
-/* The best of `epochs` epochs of whole training steps, in units a second. */
+/* The best of `epochs` epochs of complete training steps, in units per second. */
 static double train(quern_model *m, float *x, int64_t per, int32_t *y, int64_t answers,
                     int64_t records, int64_t batch, int epochs)
 {
@@ -103,7 +102,7 @@ double bench_char_lstm(void)
     return rate;
 }
 
-/* One text, drawn at temperature 0.6: tokens a second. */
+/* One text, sampled at temperature 0.6. Returns tokens per second. */
 static double speak(const char *words, int64_t length, int64_t again)
 {
     quern_error err = { 0 };

@@ -1,7 +1,7 @@
-/* bench [--json] [--against] [NAME …]: the figures of README, each with its unit, its share of the
- * machine's limit where arithmetic limits it, and the peak memory of this process. --against runs
- * peers.py in turns with ours and prints the ratio to the fastest; QUERN_PEERS_PYTHON names the
- * Python that has them. Use it on a quiet machine. */
+/* bench [--json] [--against] [NAME …]: the figures of README, each with its unit, its fraction of
+ * the machine's limit if arithmetic limits it, and the peak memory of this process. --against
+ * alternates with peers.py and prints the ratio to the fastest peer; QUERN_PEERS_PYTHON names the
+ * Python that has the peers. Use it on an idle machine. */
 #include "bench.h"
 
 #include <math.h>
@@ -14,21 +14,21 @@
 static const struct {
     const char *name, *unit, *peer; /* peer: the same work in peers.py */
     double (*run)(void);
-    double flops; /* of one unit; 0: arithmetic does not limit it */
+    double flops; /* per unit; 0: arithmetic is not the limit */
     bool less;    /* less is better */
 } all[] = {
     { "limit", "GFLOP/s", NULL, bench_limit, 0, false },
-    /* forward, weights' gradient, and behind the first layer the inputs' gradient */
+    /* forward pass, weight gradients, and after the first layer the input gradients */
     { "mlp", "samples/s", "mlp", bench_mlp, 2.0 * (2 * 784 * 128 + 3 * 128 * 10), false },
-    /* each convolution forward, its kernel's gradient, and behind the first its image's */
+    /* each convolution: forward pass, kernel gradient, and after the first the image gradient */
     { "lenet", "images/s", "lenet", bench_lenet,
       2.0 * (2 * 784 * 25 * 6 + 3 * (100 * 150 * 16 + 400 * 120 + 120 * 84 + 840)), false },
     { "convnet", "images/s", "convnet", bench_convnet,
       2.0 * (2 * 676 * 9 * 32 + 3 * (121 * 288 * 64 + 16000)), false },
     { "resnet20", "images/s", "resnet20", bench_resnet20,
       2.0 * (2 * 1024 * 27 * 16 + 3 * (40813184.0 - 1024 * 27 * 16)), false },
-    /* three times the products: two blocks of 12 width², the answer; scores and their use, of which
-       half is seen */
+    /* three times the products: two blocks of 12 width², the logits; scores and their use, half of
+     * which is visible */
     { "gpt", "tokens/s", "gpt", bench_gpt, 3 * 2.0 * (2 * (12 * 128 * 128 + 64 * 128) + 128 * 96),
       false },
     { "char_lstm", "chars/s", "char_lstm", bench_char_lstm, 2.0 * (2 * 57 * 512 + 3 * 128 * 512),
@@ -102,7 +102,7 @@ static void report(int k, double figure, double limit, bool json)
     fflush(stdout);
 }
 
-/* One peer's best figure on a work; 0 where it is not installed. */
+/* The best result of a peer for a benchmark; 0 if the peer is not installed. */
 static double run_peer(const char *peer, const char *work)
 {
     char command[1400], line[2000];
@@ -120,7 +120,7 @@ static double run_peer(const char *peer, const char *work)
     return figure;
 }
 
-/* Ours and each peer in turns; the best of each. */
+/* Alternates between quern and each peer. Keeps the best of each. */
 static void against(int k, double ours, bool json)
 {
     double best[n_peers] = { 0 }, fastest = 0;

@@ -1,4 +1,4 @@
-/* How long a plan takes to make, and how closely it packs what lives at a time. */
+/* The time to make a plan, and the packing of its arena. */
 #include "bench.h"
 
 #include <stdio.h>
@@ -18,7 +18,7 @@ static void gpt(int blocks, char *words, size_t size)
     snprintf(words + n, size - n, " | layer_normalization | dense 96");
 }
 
-/* Plans training on batches of 32; the milliseconds that took. */
+/* Plans training on batches of 32. Returns the milliseconds. */
 static double plan(const char *words, quern_plan *out)
 {
     quern_error err = { 0 };

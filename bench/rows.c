@@ -1,5 +1,4 @@
-/* Rows for runs on large files: as many bytes of CSV as are asked for, fast, the same ones each
- * time. */
+/* Rows for runs on large files: the requested number of bytes of CSV, fast and reproducible. */
 #include "bench.h"
 
 #include <stdio.h>
@@ -7,8 +6,8 @@
 
 enum { columns = 16, digits = 6, line_bytes = columns * (digits + 3) + 2, at_once = 1 << 12 };
 
-/* One line: numbers between 0 and 1, and whether a weighted sum of them is above what it is on the
- * average; every twentieth answer is turned, so that a loss of 0 is out of reach. */
+/* One line: numbers between 0 and 1, and whether their weighted sum is above its mean. Every
+ * twentieth label is flipped, so that the loss cannot reach 0. */
 static void write_line(char *to, uint64_t *seed)
 {
     int64_t sum = 0;

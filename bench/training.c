@@ -1,5 +1,5 @@
-/* Training in memory: the machine's limit, a small network, and what fit_generator adds to a batch.
- */
+/* Training in memory: the machine's limit, a small network, and the overhead of fit_generator per
+ * batch. */
 #include "bench.h"
 
 #include <pthread.h>
@@ -14,7 +14,7 @@
 enum { records = 19200, width = 784, batch = 64, side = 512 };
 
 #ifdef QUERN_HAVE_ONEDNN
-/* Products of 512 x 512 for about a second; the best ten in a row count. */
+/* Products of 512 x 512 for about one second; the best ten consecutive products count. */
 static void *multiply(void *out)
 {
     float *a = calloc(3 * side * (side + 16), sizeof *a), *b = a + side * (side + 16),
@@ -104,8 +104,8 @@ static int no_work(void *user, quern_batch *b, quern_error *err)
     return QUERN_OK;
 }
 
-/* Batches of one number through fit_generator and its queue, less the same through train_on_batch.
- */
+/* The time of batches of one number through fit_generator and its queue, minus the time with
+ * train_on_batch. */
 double bench_overhead(void)
 {
     enum { batches = 20000 };

@@ -48,16 +48,21 @@ void cli_json_size(FILE *to, const char *name, size_t bytes)
     fprintf(to, bytes ? "\"%s\":%zu" : "\"%s\":null", name, bytes);
 }
 
+/* The bytes of a UTF-8 character with this first byte; 0: no character begins with it. */
+static size_t first_byte_length(unsigned char first)
+{
+    if (first < 0x80)
+        return 1;
+    if (first < 0xc2 || first > 0xf4)
+        return 0;
+    return first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
+}
+
 /* Bytes of the UTF-8 character at the start of n bytes; 0: not UTF-8. */
-static size_t character(const char *text, size_t n)
+static size_t utf8_length(const char *text, size_t n)
 {
     const unsigned char *s = (const unsigned char *)text;
-    size_t length = *s < 0x80   ? 1
-                    : *s < 0xc2 ? 0
-                    : *s < 0xe0 ? 2
-                    : *s < 0xf0 ? 3
-                    : *s < 0xf5 ? 4
-                                : 0;
+    size_t length = first_byte_length(*s);
     if (length > n)
         return 0;
     for (size_t i = 1; i < length; i++)
@@ -76,10 +81,10 @@ void cli_json_text(FILE *to, const char *text, size_t n)
             fprintf(to, "\\%c", c);
         else if (c < 0x20)
             fprintf(to, "\\u%04x", c);
-        else if (!character(text + i, n - i)) /* JSON permits UTF-8 only */
+        else if (!utf8_length(text + i, n - i)) /* JSON permits UTF-8 only */
             fputs("\\ufffd", to);
         else {
-            size_t length = character(text + i, n - i);
+            size_t length = utf8_length(text + i, n - i);
             fwrite(text + i, 1, length, to);
             i += length - 1;
         }
@@ -108,6 +113,10 @@ quern_model *cli_open(const arguments *a, int words, quern_error *err, int *code
         *code = 2;
     if (m && !*code && threads && quern_model_set_threads(m, (int)threads, err) < 0)
         *code = cli_fail(err->code, err);
+    if (m && !*code)
+        *code = cli_input_shape(a, m, err);
+    if (m && !*code)
+        quern_model_set_profile(m, cli_option(a, "profile") != NULL);
     if (*code) {
         quern_model_free(m);
         return NULL;
@@ -115,22 +124,31 @@ quern_model *cli_open(const arguments *a, int words, quern_error *err, int *code
     return m;
 }
 
+void cli_print_profile(const arguments *a, const quern_model *m)
+{
+    if (!cli_option(a, "profile"))
+        return;
+    char *text = quern_model_profile(m);
+    fputs(text ? text : "quern: warning: out of memory for the profile\n", stderr);
+    free(text);
+}
+
 /* Checks the value of --data-format. Returns false after an error message. */
-static bool known_format(const arguments *a)
+static bool check_data_format(const arguments *a)
 {
     const char *word = cli_option(a, "data-format");
     bool known = !word || !strcmp(word, "channels_first") || !strcmp(word, "channels_last");
     if (!known)
-        cli_wrong_value(a, "data-format", "is channels_first or channels_last");
+        cli_wrong_value(a, "data-format", "must be channels_first or channels_last");
     return known;
 }
 
 /* Opens the generator program of an option. */
-static quern_generator *program(const arguments *a, const char *option, const char *command,
-                                int *code)
+static quern_generator *open_program(const arguments *a, const char *option, const char *command,
+                                     int *code)
 {
     int64_t timeout = 0;
-    if (!cli_range(a, "stall-timeout", 1, 1000000000, &timeout) || !known_format(a)) {
+    if (!cli_range(a, "stall-timeout", 1, 1000000000, &timeout) || !check_data_format(a)) {
         *code = 2;
         return NULL;
     }
@@ -146,8 +164,8 @@ static quern_generator *program(const arguments *a, const char *option, const ch
 
 /* Opens the same files again for validation, and limits each generator to its part: the last part
  * is validation data. */
-int cli_split(const arguments *a, const quern_model *m, quern_generator *train,
-              quern_generator **valid, quern_error *err)
+int cli_split(const arguments *a, quern_model *m, quern_generator *train, quern_generator **valid,
+              quern_error *err)
 {
     const char *text = cli_option(a, "validation-split");
     char *end;
@@ -155,11 +173,11 @@ int cli_split(const arguments *a, const quern_model *m, quern_generator *train,
     int64_t count = quern_generator_count(train), kept = (int64_t)((double)count * (1 - part));
     int code = 0;
     if (*end || !(part > 0 && part < 1))
-        return cli_wrong_value(a, "validation-split", "is a number between 0 and 1");
+        return cli_wrong_value(a, "validation-split", "must be a number between 0 and 1");
     if (count < 0)
-        return cli_wrong("--validation-split", "needs records that are known by number (arrays "
-                                               "that are not compressed, .qrec): quern prepare "
-                                               "makes them of a table, or give --validation");
+        return cli_wrong("--validation-split", "needs random access (uncompressed arrays, .qrec): "
+                                               "convert a table with quern prepare, or use "
+                                               "--validation");
     *valid = cli_data(a, m, "generator", a->words + 1, a->n - 1, err, &code);
     if (*valid && (quern_generator_slice(train, 0, kept, err) < 0 ||
                    quern_generator_slice(*valid, kept, count, err) < 0))
@@ -168,8 +186,8 @@ int cli_split(const arguments *a, const quern_model *m, quern_generator *train,
 }
 
 /* Applies the options of windows over rows. Takes ownership of `rows`. */
-static quern_generator *windows(const arguments *a, quern_generator *rows, bool prepared,
-                                quern_error *err, int *code)
+static quern_generator *open_windows(const arguments *a, quern_generator *rows, bool prepared,
+                                     quern_error *err, int *code)
 {
     int64_t horizon = 1;
     quern_series_opts o = { .sampling_rate = 1 };
@@ -181,7 +199,8 @@ static quern_generator *windows(const arguments *a, quern_generator *rows, bool 
     if (!cli_option(a, "window"))
         *code = cli_wrong(stray, "needs --window");
     else if (prepared)
-        *code = cli_wrong("--window", "prepared records have no order in time");
+        *code = cli_wrong("--window",
+                          "does not apply to prepared records, which have no order in time");
     else if (!cli_count(a, "window", &o.sequence_length) ||
              !cli_count(a, "stride", &o.sequence_stride) ||
              !cli_count(a, "sampling-rate", &o.sampling_rate) || !cli_count(a, "horizon", &horizon))
@@ -200,8 +219,8 @@ static quern_generator *windows(const arguments *a, quern_generator *rows, bool 
 }
 
 /* Applies --bad-records: "skip", "skip:10". Takes ownership of the generator. */
-static quern_generator *with_policy(const arguments *a, quern_generator *g, quern_error *err,
-                                    int *code)
+static quern_generator *apply_bad_records(const arguments *a, quern_generator *g, quern_error *err,
+                                          int *code)
 {
     static const char *const names[] = { "fail", "skip", "substitute" };
     const char *text = cli_option(a, "bad-records");
@@ -216,7 +235,7 @@ static quern_generator *with_policy(const arguments *a, quern_generator *g, quer
             policy = i;
     if (policy < 0 || (end && (*end || end == text + n + 1 || most < 1)))
         *code = cli_wrong_value(a, "bad-records",
-                                "is fail, skip, skip:MAX, substitute or substitute:MAX");
+                                "must be fail, skip, skip:MAX, substitute or substitute:MAX");
     else if (quern_generator_set_bad_records(g, policy, most, err) < 0)
         *code = cli_fail_words(err->code, err);
     else
@@ -226,7 +245,7 @@ static quern_generator *with_policy(const arguments *a, quern_generator *g, quer
 }
 
 /* Reads one byte, or "tab". Returns 0 without the option; sets *code after an error message. */
-static char byte_of(const arguments *a, const char *name, int *code)
+static char read_byte(const arguments *a, const char *name, int *code)
 {
     const char *text = cli_option(a, name);
     if (!text)
@@ -234,7 +253,7 @@ static char byte_of(const arguments *a, const char *name, int *code)
     if (!strcmp(text, "tab") || !strcmp(text, "\\t"))
         return '\t';
     if (strlen(text) != 1)
-        *code = cli_wrong_value(a, name, "is one byte, or tab");
+        *code = cli_wrong_value(a, name, "must be one byte, or tab");
     return *text;
 }
 
@@ -245,10 +264,10 @@ static quern_file_opts file_options(const arguments *a, const quern_model *m, in
     const char *unknown = cli_option(a, "unknown-class");
     /* --arrays and --stall-timeout then apply to the programs. */
     bool programs = cli_option(a, "generator") || cli_option(a, "validation-generator");
-    if (!cli_range(a, "stall-timeout", 1, 1000000000, &timeout) || !known_format(a))
+    if (!cli_range(a, "stall-timeout", 1, 1000000000, &timeout) || !check_data_format(a))
         *code = 2;
     if (unknown && strcmp(unknown, "skip") && strcmp(unknown, "error"))
-        *code = cli_wrong_value(a, "unknown-class", "is skip or error");
+        *code = cli_wrong_value(a, "unknown-class", "must be skip or error");
     return (quern_file_opts){
         .target = cli_option(a, "target"),
         .features = cli_option(a, "features"),
@@ -257,8 +276,8 @@ static quern_file_opts file_options(const arguments *a, const quern_model *m, in
         .missing_values = cli_option(a, "missing-values"),
         .classes = m && !strcmp(a->command, "predict") ? NULL : cli_option(a, "classes"),
         .encoding = cli_option(a, "encoding"),
-        .separator = byte_of(a, "separator", code),
-        .decimal = byte_of(a, "decimal", code),
+        .separator = read_byte(a, "separator", code),
+        .decimal = read_byte(a, "decimal", code),
         .no_header = cli_option(a, "no-header") != NULL,
         .unknown_class =
             unknown && !strcmp(unknown, "skip") ? QUERN_UNKNOWN_SKIP : QUERN_UNKNOWN_ERROR,
@@ -271,7 +290,7 @@ static quern_file_opts file_options(const arguments *a, const quern_model *m, in
 }
 
 /* The first option of tables that is given, with its dashes; NULL: none. */
-static const char *of_tables(const arguments *a)
+static const char *table_option(const arguments *a)
 {
     static const char *const options[] = { "--target",       "--features",       "--weight",
                                            "--missing",      "--missing-values", "--separator",
@@ -286,7 +305,7 @@ static const char *of_tables(const arguments *a)
 /* Joins shell words to one DATA text, and escapes spaces and backslashes within a word. A `list`
  * (spaces between words) is not escaped unless it is the name of a file. Returns false if it does
  * not fit. */
-static bool join(char **words, int n, bool list, char *out, size_t room)
+static bool join_words(char **words, int n, bool list, char *out, size_t room)
 {
     size_t used = 0;
     for (int i = 0; i < n; i++) {
@@ -306,8 +325,9 @@ static bool join(char **words, int n, bool list, char *out, size_t room)
 }
 
 /* Opens the data without a policy for bad records. */
-static quern_generator *plain_data(const arguments *a, const quern_model *m, const char *option,
-                                   char **words, int n, quern_error *err, int *code)
+static quern_generator *open_plain_data(const arguments *a, const quern_model *m,
+                                        const char *option, char **words, int n, quern_error *err,
+                                        int *code)
 {
     char joined[64 << 10] = "";
     const char *command = cli_option(a, option);
@@ -316,7 +336,7 @@ static quern_generator *plain_data(const arguments *a, const quern_model *m, con
         return NULL;
     }
     const char *stray = command && !strcmp(option, "generator") && !cli_option(a, "validation")
-                            ? of_tables(a)
+                            ? table_option(a)
                             : NULL;
     if (stray || (command && !n && !cli_option(a, "validation") && cli_option(a, "format"))) {
         *code =
@@ -325,12 +345,12 @@ static quern_generator *plain_data(const arguments *a, const quern_model *m, con
         return NULL;
     }
     if (command)
-        return windows(a, program(a, option, command, code), false, err, code);
+        return open_windows(a, open_program(a, option, command, code), false, err, code);
     if (!n) {
         *code = cli_wrong("DATA", "is missing (--help)");
         return NULL;
     }
-    if (!join(words, n, !strcmp(option, "validation-generator"), joined, sizeof joined)) {
+    if (!join_words(words, n, !strcmp(option, "validation-generator"), joined, sizeof joined)) {
         *code = cli_wrong("DATA",
                           "is longer than 64 KiB: quote a pattern ('*.csv') instead of its files");
         return NULL;
@@ -355,13 +375,19 @@ static quern_generator *plain_data(const arguments *a, const quern_model *m, con
     if (!g)
         *code = cli_fail(err->code, err);
     size_t length = strlen(joined);
-    return windows(a, g, length > 5 && !strcmp(joined + length - 5, ".qrec"), err, code);
+    return open_windows(a, g, length > 5 && !strcmp(joined + length - 5, ".qrec"), err, code);
 }
 
-quern_generator *cli_data(const arguments *a, const quern_model *m, const char *option,
-                          char **words, int n, quern_error *err, int *code)
+quern_generator *cli_data(const arguments *a, quern_model *m, const char *option, char **words,
+                          int n, quern_error *err, int *code)
 {
-    return with_policy(a, plain_data(a, m, option, words, n, err, code), err, code);
+    quern_generator *g =
+        apply_bad_records(a, open_plain_data(a, m, option, words, n, err, code), err, code);
+    if (!g || !m || quern_model_set_input_shapes_from(m, g, err) >= 0)
+        return g;
+    *code = cli_fail(err->code, err);
+    quern_generator_free(g);
+    return NULL;
 }
 
 int cli_new(const arguments *a)
@@ -374,7 +400,7 @@ int cli_new(const arguments *a)
     if ((optimizer != NULL) != (loss != NULL))
         return cli_wrong(optimizer ? "--loss" : "--optimizer", "is missing");
     if (!cli_option(a, "force") && access(a->words[0], F_OK) == 0)
-        return cli_wrong(a->words[0], "exists already (--force overwrites it)");
+        return cli_wrong(a->words[0], "already exists (--force overwrites it)");
     if (!cli_seed(a, &seed))
         return 2;
     int code;

@@ -7,13 +7,17 @@
 /* Opens the model of the first word and applies --optimizer, --loss, --metrics and --threads.
  * Returns NULL with the exit status set. */
 quern_model *cli_open(const arguments *a, int words, quern_error *err, int *code);
+/* Writes the table of --profile to standard error, if the option is given. */
+void cli_print_profile(const arguments *a, const quern_model *m);
+/* Applies --input-shape. Returns the exit status. */
+int cli_input_shape(const arguments *a, quern_model *m, quern_error *err);
 /* Opens the data of `words`, or the generator program of an option instead. Returns NULL with the
  * exit status set. */
-quern_generator *cli_data(const arguments *a, const quern_model *m, const char *option,
-                          char **words, int n, quern_error *err, int *code);
+quern_generator *cli_data(const arguments *a, quern_model *m, const char *option, char **words,
+                          int n, quern_error *err, int *code);
 /* Splits the data by --validation-split. Returns the exit status. */
-int cli_split(const arguments *a, const quern_model *m, quern_generator *train,
-              quern_generator **valid, quern_error *err);
+int cli_split(const arguments *a, quern_model *m, quern_generator *train, quern_generator **valid,
+              quern_error *err);
 /* ---- plan_command.c ---- */
 /* Reads --memory; without the option, or with "auto", *out is unchanged. Returns false after an
  * error message. */

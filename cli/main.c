@@ -92,7 +92,7 @@ bool cli_range(const arguments *a, const char *name, int64_t least, int64_t most
     if (whole && !errno && *out >= least && *out <= most)
         return true;
     bool above = whole && *out >= least;
-    snprintf(what, sizeof what, "must be a whole number of at %s %lld", above ? "most" : "least",
+    snprintf(what, sizeof what, "must be an integer of at %s %lld", above ? "most" : "least",
              (long long)(above ? most : least));
     return cli_wrong_value(a, name, what), false;
 }
@@ -107,7 +107,7 @@ bool cli_seed(const arguments *a, uint64_t *out)
     *out = strtoull(text, &end, 10);
     if (errno || *end ||
         !isdigit((unsigned char)*text)) /* strtoull would take a negative number modulo 2^64 */
-        return cli_wrong_value(a, "seed", "must be a whole number of at most 64 bits"), false;
+        return cli_wrong_value(a, "seed", "must be an integer of at most 64 bits"), false;
     return true;
 }
 
@@ -144,7 +144,7 @@ static void log_line(void *user, int level, const char *text)
     fprintf(stderr, level <= 1 ? "quern: warning: %s\n" : "quern: %s\n", text);
 }
 
-static int run(int which, int argc, char **argv)
+static int run_arguments(int which, int argc, char **argv)
 {
     double first_step = 0;
     quern_plan plan = { 0 };
@@ -197,7 +197,7 @@ static int run_command(int argc, char **argv)
         return printf("quern %s\n", quern_version()), 0;
     for (int i = 0; i < n_commands; i++)
         if (!strcmp(argv[1], commands[i].name))
-            return run(i, argc - 1, argv + 1);
+            return run_arguments(i, argc - 1, argv + 1);
     return unknown_command(argv[1]);
 }
 

@@ -39,6 +39,9 @@ static const struct {
       "\"sparse_categorical_crossentropy from_logits=true\"; NAME:loss for an output" },
     { "metrics", "WORDS", CLI_NEW | CLI_FIT | CLI_PLAN | CLI_EVALUATE, GROUP_MODEL,
       "metrics between commas" },
+    { "input-shape", "SHAPE", CLI_FIT | CLI_PLAN | CLI_EVALUATE | CLI_PREDICT | CLI_GENERATE,
+      GROUP_MODEL,
+      "sizes of axes that are None: 64, or 224x224x3; NAME=SHAPE between commas for an input" },
     { "seed", "N", CLI_NEW | CLI_FIT | CLI_GENERATE | CLI_PREPARE, GROUP_MODEL,
       "seed of all random numbers" },
     { "force", NULL, CLI_NEW, GROUP_MODEL, "overwrite MODEL" },
@@ -160,7 +163,8 @@ static const struct {
     { "adapt", NULL, CLI_FIT, GROUP_MODEL,
       "first adapt layers to the data: Normalization, Discretization, vocabularies" },
     { "no-shuffle", NULL, CLI_FIT, GROUP_DATA, "read records in their own order" },
-    { "profile", NULL, CLI_FIT, GROUP_OUTPUT, "print the time of each kernel at the end" },
+    { "profile", NULL, CLI_FIT | CLI_EVALUATE | CLI_PREDICT, GROUP_OUTPUT,
+      "print the time of each kernel at the end" },
     { "watch", NULL, CLI_FIT, GROUP_OUTPUT,
       "name the first layer whose output is not finite (slow)" },
     { "memory", "SIZE", CLI_FIT | CLI_PLAN | CLI_PREPARE, GROUP_RESOURCES,
@@ -221,7 +225,7 @@ const char *cli_option(const arguments *a, const char *name)
 }
 
 /* The row of an option of this command (*own true) or of another one; -1: no command has it. */
-static int row_of(const char *name, size_t n, int letter, bool *own)
+static int find_option(const char *name, size_t n, int letter, bool *own)
 {
     int other = -1;
     for (int i = 0; i < n_options; i++) {
@@ -305,7 +309,7 @@ int cli_read(arguments *a, int letter, int argc, char **argv)
         }
         size_t n = strcspn(word + 2, "=");
         bool own, given = word[2 + n] == '=';
-        int row = row_of(word + 2, n, letter, &own);
+        int row = find_option(word + 2, n, letter, &own);
         snprintf(where, sizeof where, "%.*s", (int)(n + 2 < 79 ? n + 2 : 79), word);
         if (row < 0)
             return unknown_option(word, n, a->command, letter);

@@ -7,11 +7,13 @@
 #include <string.h>
 
 /* Parses a size such as 64M or 1.5G into bytes. */
-static bool size_of(const char *text, size_t *out)
+static bool parse_size(const char *text, size_t *out)
 {
     char *end;
     double v = strtod(text, &end);
-    int shift = *end == 'K' ? 10 : *end == 'M' ? 20 : *end == 'G' ? 30 : 0;
+    static const char units[] = "KMG";
+    const char *unit = *end ? strchr(units, *end) : NULL;
+    int shift = unit ? 10 * (int)(unit - units + 1) : 0;
     v *= (double)((size_t)1 << shift);
     if (!isdigit((unsigned char)*text) || strpbrk(text, "xX") || !(v >= 1 && v < 9e18) ||
         (shift ? end[1] : *end))
@@ -31,13 +33,13 @@ bool cli_split_batch(const arguments *a, int32_t *out)
             *out = text ? i : *out;
             return true;
         }
-    return cli_wrong_value(a, "split-batch", "is auto, never or any"), false;
+    return cli_wrong_value(a, "split-batch", "must be auto, never or any"), false;
 }
 
 bool cli_memory(const arguments *a, size_t *out)
 {
     const char *text = cli_option(a, "memory");
-    if (!text || !strcmp(text, "auto") || size_of(text, out))
+    if (!text || !strcmp(text, "auto") || parse_size(text, out))
         return true;
     fprintf(stderr, "quern: --memory: '%s' is not a size (64M, 1.5G, auto)\n", text);
     return false;
@@ -100,7 +102,7 @@ void cli_plan_json(const quern_plan *p, bool event)
 }
 
 /* Prints the live bytes of the phases as a bar chart; a column shows the largest of its phases. */
-static void blocks(const size_t *live, int n)
+static void print_blocks(const size_t *live, int n)
 {
     static const char *const eighths[] = { " ", "▁", "▂", "▃", "▄", "▅", "▆", "▇", "█" };
     enum { width = 64, height = 4 };
@@ -136,7 +138,7 @@ static const char *plan_choices(const quern_plan *p, char *out, size_t size)
     return out;
 }
 
-static void table(const quern_plan *p)
+static void print_plan_table(const quern_plan *p)
 {
     char text[192];
     part parts[n_parts];
@@ -165,7 +167,7 @@ static void table(const quern_plan *p)
 }
 
 /* Writes the same chart to `path` as SVG. */
-static int plot(const char *path, const size_t *live, int n)
+static int print_live_chart(const char *path, const size_t *live, int n)
 {
     enum { width = 960, height = 240, border = 40 };
     quern_error err = { 0 };
@@ -199,7 +201,7 @@ static int plot(const char *path, const size_t *live, int n)
 }
 
 /* Prints the chart, and writes it to the file of --plot. */
-static int pictures(const arguments *a, const quern_model *m)
+static int write_plots(const arguments *a, const quern_model *m)
 {
     const char *path = cli_option(a, "plot");
     int n = quern_plan_live(m, NULL, 0);
@@ -207,8 +209,8 @@ static int pictures(const arguments *a, const quern_model *m)
     if (live)
         quern_plan_live(m, live, n);
     if (live && n && !a->json)
-        blocks(live, n);
-    int code = !live ? cli_no_memory() : n && path ? plot(path, live, n) : 0;
+        print_blocks(live, n);
+    int code = !live ? cli_no_memory() : n && path ? print_live_chart(path, live, n) : 0;
     free(live);
     return code;
 }
@@ -220,11 +222,11 @@ static bool next_budget(const char **list, size_t *out)
     char text[32];
     snprintf(text, sizeof text, "%.*s", (int)n, *list);
     *list += n + ((*list)[n] == ',');
-    return n < sizeof text && size_of(text, out);
+    return n < sizeof text && parse_size(text, out);
 }
 
 /* --budgets: prints one line with memory and step time for each budget. */
-static int curve(const arguments *a, quern_model *m, quern_fit_opts *o)
+static int print_budgets(const arguments *a, quern_model *m, quern_fit_opts *o)
 {
     enum { width = 24 };
     char text[192];
@@ -234,7 +236,7 @@ static int curve(const arguments *a, quern_model *m, quern_fit_opts *o)
         printf("%10s %10s  %s\n", "budget", "takes", "relative step time (estimate)");
     for (const char *list = cli_option(a, "budgets"); *list;)
         if (!next_budget(&list, &o->memory))
-            return cli_wrong("--budgets", "is not a list of sizes (32M,64M,1.5G)");
+            return cli_wrong("--budgets", "must be a list of sizes: 32M,64M,1.5G");
     for (const char *list = cli_option(a, "budgets"); next_budget(&list, &o->memory);) {
         int status = quern_plan_fit(m, NULL, o, &p, &err);
         if (status < 0 && status != QUERN_BUDGET)
@@ -274,7 +276,7 @@ int cli_plan(const arguments *a)
             return cli_wrong(i ? "--plot" : "--memory", "does not combine with --budgets");
     quern_model *m = cli_open(a, 1, &err, &code);
     if (m && cli_option(a, "budgets")) {
-        code = curve(a, m, &o);
+        code = print_budgets(a, m, &o);
         quern_model_free(m);
         return code;
     }
@@ -283,8 +285,8 @@ int cli_plan(const arguments *a)
         if (a->json)
             cli_plan_json(&p, false);
         else
-            table(&p);
-        code = pictures(a, m);
+            print_plan_table(&p);
+        code = write_plots(a, m);
     }
     if (status < 0)
         code = cli_fail(status, &err);

@@ -15,7 +15,7 @@ static bool ends_with(const char *name, const char *end)
 }
 
 /* The format by file name. Returns false after an error message. */
-static bool kind_of(const arguments *a, const char *output, kind *out)
+static bool read_output_kind(const arguments *a, const char *output, kind *out)
 {
     static const struct {
         const char *end;
@@ -82,7 +82,7 @@ static void npy_header(const predicted *o, int64_t records)
 
 /* Creates a temporary file in the folder of `path` and writes its name to `beside`. Returns NULL
  * after an error message. */
-static FILE *create(const char *path, char *beside)
+static FILE *create_temporary(const char *path, char *beside)
 {
     quern_error err = { 0 };
     bool can = quern_file_check(path, &err) >= 0 && quern_file_beside(path, beside, &err) >= 0;
@@ -103,7 +103,7 @@ static bool open_arrays(writing *w, const char *path)
 {
     for (int i = 0; i < w->n_outputs; i++) {
         predicted *o = &w->outputs[i];
-        o->to = create(path, o->path);
+        o->to = create_temporary(path, o->path);
         if (!o->to)
             return false;
         npy_header(o, 0);
@@ -195,7 +195,7 @@ static bool name_kept(writing *w)
 }
 
 /* Checks that the format can hold the predictions. Returns false after an error message. */
-static bool check(const writing *w)
+static bool check_format(const writing *w)
 {
     bool arrays = w->kind == NPY || w->kind == NPZ;
     if (w->kind == NPY && w->n_outputs > 1)
@@ -215,8 +215,8 @@ static bool check(const writing *w)
     return true;
 }
 
-static int run(writing *w, const arguments *a, quern_model *m, quern_generator *data,
-               const char *path)
+static int run_predict(writing *w, const arguments *a, quern_model *m, quern_generator *data,
+                       const char *path)
 {
     quern_error err = { 0 };
     quern_predict_opts o = { .keep = cli_option(a, "keep") };
@@ -230,7 +230,7 @@ static int run(writing *w, const arguments *a, quern_model *m, quern_generator *
     w->row = malloc((size_t)widest * sizeof *w->row);
     if (!w->row)
         return cli_no_memory();
-    w->to = arrays ? NULL : standard ? stdout : create(path, beside);
+    w->to = arrays ? NULL : standard ? stdout : create_temporary(path, beside);
     if (arrays ? !open_arrays(w, path) : !w->to)
         return cli_left(), 1;
     int64_t records = quern_predict_with(m, data, &o, write_batch, w, &err);
@@ -249,6 +249,8 @@ static int run(writing *w, const arguments *a, quern_model *m, quern_generator *
         if (code || w->kind == NPZ)
             remove(w->outputs[i].path);
     cli_left();
+    if (!code)
+        cli_print_profile(a, m);
     if (!code && a->json && !standard)
         printf("{\"records\":%lld}\n", (long long)records);
     return code;
@@ -263,25 +265,25 @@ int cli_predict(const arguments *a)
     int code = 0;
     if (!path)
         return cli_wrong("--output", "is missing: FILE.csv, .tsv, .npy, .npz, .jsonl, or -");
-    if (!kind_of(a, path, &w.kind) || !cli_range(a, "batch-size", 1, INT32_MAX, &number) ||
+    if (!read_output_kind(a, path, &w.kind) || !cli_range(a, "batch-size", 1, INT32_MAX, &number) ||
         !cli_count(a, "steps", &number))
         return 2;
     quern_model *m = cli_open(a, 1, &err, &code);
-    if (m && quern_model_outputs(m) <= most_outputs)
+    quern_generator *data =
+        m ? cli_data(a, m, "generator", a->words + 1, a->n - 1, &err, &code) : NULL;
+    if (data && quern_model_outputs(m) <= most_outputs)
         name_outputs(&w, m);
     w.kept_names = keep ? strdup(keep) : NULL;
-    if (m && keep && !w.kept_names)
+    if (data && keep && !w.kept_names)
         code = cli_no_memory();
-    else if (m && !name_kept(&w))
+    else if (data && !name_kept(&w))
         code = 2;
-    else if (m && !cli_parts_make(&w, m))
+    else if (data && !cli_parts_make(&w, m))
         code = cli_no_memory();
-    else if (m && !check(&w))
+    else if (data && !check_format(&w))
         code = 2;
-    quern_generator *data =
-        m && !code ? cli_data(a, m, "generator", a->words + 1, a->n - 1, &err, &code) : NULL;
-    if (data)
-        code = run(&w, a, m, data, path);
+    if (data && !code)
+        code = run_predict(&w, a, m, data, path);
     free(w.row);
     cli_parts_free(&w);
     free(w.kept_names);

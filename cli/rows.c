@@ -48,13 +48,13 @@ static void number_name(const writing *w, const part *t, int64_t k, char *out, s
 /* ---- the text of a record ---- */
 
 /* Whether a part prints its most probable class only. */
-static bool one_wins(const writing *w, const part *t)
+static bool prints_winner(const writing *w, const part *t)
 {
     return w->winner && cli_part_has_winner(t);
 }
 
 /* The name of the number after the class: a hinge loss has scores, not probabilities. */
-static const char *beside(const part *t)
+static const char *score_name(const part *t)
 {
     return t->means == QUERN_MEANS_SIGN ? "score" : "probability";
 }
@@ -109,11 +109,11 @@ void cli_rows_header(const writing *w)
     }
     for (int64_t i = 0; i < w->n_parts; i++) {
         const part *t = &w->parts[i];
-        for (int64_t k = 0; k < (one_wins(w, t) ? 2 : t->width); k++) {
-            if (!one_wins(w, t))
+        for (int64_t k = 0; k < (prints_winner(w, t) ? 2 : t->width); k++) {
+            if (!prints_winner(w, t))
                 number_name(w, t, k, name, sizeof name);
             else
-                snprintf(name, sizeof name, k ? "%s:%s" : "%s", t->name, beside(t));
+                snprintf(name, sizeof name, k ? "%s:%s" : "%s", t->name, score_name(t));
             if (n++)
                 putc(separator, w->to);
             put_field(w->to, name, strlen(name), separator);
@@ -135,12 +135,12 @@ void cli_rows_put(const writing *w, const quern_prediction *p, int64_t r)
         const part *t = &w->parts[i];
         double probability;
         read_row(w, t, p->outputs[t->output] + r * w->outputs[t->output].width + t->from);
-        for (int64_t k = 0; k < t->width && !one_wins(w, t); k++) {
+        for (int64_t k = 0; k < t->width && !prints_winner(w, t); k++) {
             if (n++)
                 putc(separator, w->to);
             put_number(w->to, w->row[k], false);
         }
-        if (!one_wins(w, t))
+        if (!prints_winner(w, t))
             continue;
         const char *name = winner(w, t, number, sizeof number, &probability);
         if (n++)
@@ -178,7 +178,7 @@ static void put_json_winner(const writing *w, const part *t)
     double probability;
     const char *class = winner(w, t, number, sizeof number, &probability);
     cli_json_text(w->to, class, strlen(class));
-    snprintf(name, sizeof name, "%s:%s", t->name, beside(t));
+    snprintf(name, sizeof name, "%s:%s", t->name, score_name(t));
     putc(',', w->to);
     cli_json_text(w->to, name, strlen(name));
     putc(':', w->to);
@@ -190,7 +190,7 @@ static void put_json_part(const writing *w, const part *t)
     int64_t at = 0;
     cli_json_text(w->to, t->name, strlen(t->name));
     putc(':', w->to);
-    if (one_wins(w, t))
+    if (prints_winner(w, t))
         put_json_winner(w, t);
     else if (t->classes == t->width && t->width > 1) {
         for (int64_t k = 0; k < t->width; k++) {

@@ -32,7 +32,7 @@ bool cli_is_text(const arguments *a, const quern_model *m, const char *words)
 }
 
 /* The first given option that does not apply to text; NULL: none. */
-static const char *foreign(const arguments *a)
+static const char *not_for_text(const arguments *a)
 {
     static const char *const names[] = {
         "target",  "features",      "weight",   "missing",       "missing-values", "separator",
@@ -52,7 +52,7 @@ quern_generator *cli_text(const arguments *a, const quern_model *m, const char *
                           quern_error *err, int *code)
 {
     quern_text_opts o = { 0 };
-    const char *targets = cli_option(a, "targets"), *wrong = foreign(a);
+    const char *targets = cli_option(a, "targets"), *wrong = not_for_text(a);
     char where[64];
     if (!quern_model_tokenizer(m)) {
         *code = cli_wrong(words, "is text, and the model has no tokenizer (quern new --tokenizer)");
@@ -66,7 +66,8 @@ quern_generator *cli_text(const arguments *a, const quern_model *m, const char *
     }
     if (!cli_count(a, "stride", &o.stride) ||
         (targets && strcmp(targets, "next") && strcmp(targets, "last"))) {
-        *code = o.stride < 0 || !targets ? 2 : cli_wrong_value(a, "targets", "is next or last");
+        *code =
+            o.stride < 0 || !targets ? 2 : cli_wrong_value(a, "targets", "must be next or last");
         return NULL;
     }
     quern_shape in = quern_model_input_shape(m, 0), out = quern_model_output_shape(m, 0);
@@ -88,8 +89,8 @@ quern_generator *cli_text(const arguments *a, const quern_model *m, const char *
 
 /* ---- new ---- */
 
-static quern_tokenizer *learned(const arguments *a, const char *kind, const char *text,
-                                quern_error *err)
+static quern_tokenizer *train_tokenizer(const arguments *a, const char *kind, const char *text,
+                                        quern_error *err)
 {
     char words[300];
     const char *size = cli_option(a, "vocab-size");
@@ -122,7 +123,8 @@ quern_tokenizer *cli_tokenizer(const arguments *a, quern_error *err, int *code)
         *code = cli_wrong("--text", "is missing: the text from which the tokenizer learns");
     if (*code)
         return NULL;
-    quern_tokenizer *t = file ? quern_tokenizer_open(kind, err) : learned(a, kind, text, err);
+    quern_tokenizer *t =
+        file ? quern_tokenizer_open(kind, err) : train_tokenizer(a, kind, text, err);
     if (!t)
         *code = cli_fail(err->code, err);
     return t;
@@ -213,7 +215,7 @@ static bool read_options(const arguments *a, quern_sampling *s, quern_generate_o
     if (cli_option(a, "repetition-penalty") && !(s->repetition_penalty > 0))
         return cli_wrong_value(a, "repetition-penalty", "must be a number above 0"), false;
     if (context && strcmp(context, "slide") && strcmp(context, "stop"))
-        return cli_wrong_value(a, "context", "is slide or stop"), false;
+        return cli_wrong_value(a, "context", "must be slide or stop"), false;
     if (cli_option(a, "prompt") && cli_option(a, "prompt-file"))
         return cli_wrong("--prompt-file", "does not combine with --prompt"), false;
     static const char *const drawing[] = { "temperature", "top-k",   "top-p",
@@ -273,6 +275,27 @@ static void print_all(const arguments *a, const char *prompt, const quern_genera
         printf("\n");
 }
 
+/* The context of a model whose length is None: the prompt and the text to generate, unless
+ * --input-shape sets it. A token has at least one byte. Returns the exit status. */
+static int set_context(const arguments *a, quern_model *m, const char *prompt, int64_t length,
+                       quern_error *err)
+{
+    enum { most = 1 << 16 };
+    quern_shape shapes[QUERN_MAX_ARRAYS];
+    bool open = false;
+    int64_t context = (int64_t)strlen(prompt) + length;
+    for (int i = 0; i < quern_model_inputs(m); i++) {
+        shapes[i] = quern_model_input_shape(m, i);
+        if (quern_model_input_open(m, i) & 1 << 1) {
+            shapes[i].dims[1] = context < most ? context : most;
+            open = true;
+        }
+    }
+    if (!open || cli_option(a, "input-shape"))
+        return 0;
+    return quern_model_set_input_shapes(m, shapes, err) < 0 ? cli_fail(err->code, err) : 0;
+}
+
 int cli_generate(const arguments *a)
 {
     quern_error err = { 0 };
@@ -296,6 +319,8 @@ int cli_generate(const arguments *a)
     if (m && path && !read)
         code = errno == ENOMEM ? cli_no_memory()
                                : (cli_wrong(path, "cannot be read, or is longer than 64 MiB"), 1);
+    if (m && !code)
+        code = set_context(a, m, prompt, o.length ? o.length : 200, &err);
     quern_generated *texts =
         m && !code ? calloc((size_t)(o.count ? o.count : 1), sizeof *texts) : NULL;
     if (m && !code && !texts)

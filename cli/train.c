@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static void number(FILE *to, double v, bool json)
+static void put_number(FILE *to, double v, bool json)
 {
     if (isfinite(v))
         fprintf(to, json ? "%.9g" : "%.4f", v);
@@ -29,7 +29,7 @@ static int on_epoch_end(void *user, const quern_event *e, quern_error *err)
     fputs(",\"logs\":{", stdout);
     for (int i = 0; i < e->n_logs; i++) {
         printf("%s\"%s\":", i ? "," : "", e->names[i]);
-        number(stdout, e->logs[i], true);
+        put_number(stdout, e->logs[i], true);
     }
     putchar('}');
     for (int i = 0; i < e->n_logs; i++)
@@ -62,7 +62,7 @@ static int on_train_batch_end(void *user, const quern_event *e, quern_error *err
 }
 
 /* Whether standard error is a terminal that can draw a line again. */
-static bool can_draw(const arguments *a)
+static bool can_redraw(const arguments *a)
 {
     const char *kind = getenv("TERM");
     return !a->json && isatty(STDERR_FILENO) && kind && *kind && strcmp(kind, "dumb");
@@ -77,7 +77,7 @@ static int make_callbacks(const arguments *a, quern_callback **out, quern_error 
     static const quern_hooks json = { .on_train_begin = on_train_begin,
                                       .on_epoch_end = on_epoch_end },
                              first = { .on_train_batch_end = on_train_batch_end };
-    bool quiet = cli_option(a, "quiet") != NULL, draws = can_draw(a);
+    bool quiet = cli_option(a, "quiet") != NULL, draws = can_redraw(a);
     int n = 0;
     for (int i = 0; i < a->n_callbacks; i++)
         if (!(out[n++] = quern_callback_from_spec(a->callbacks[i], err))) {
@@ -110,7 +110,7 @@ static bool read_every(const arguments *a, quern_fit_opts *o)
     if (end == text || !(v > 0) || v > 1e15 || (*end && (!unit || end[1])) ||
         (!unit && v != floor(v)))
         return cli_wrong_value(a, "checkpoint-every",
-                               "is a number of steps, or a time: 500, 30s, 10m, 2h"),
+                               "must be a number of steps, or a time: 500, 30s, 10m, 2h"),
                false;
     if (unit)
         o->checkpoint_seconds = v * seconds[unit - units];
@@ -179,7 +179,7 @@ static bool read_options(const arguments *a, quern_fit_opts *o)
         if (!strcmp(policy, policies[i]))
             o->on_exhausted = i;
     return o->on_exhausted >= 0 ||
-           (cli_wrong_value(a, "on-exhausted", "is stop, error or restart"), false);
+           (cli_wrong_value(a, "on-exhausted", "must be stop, error or restart"), false);
 }
 
 /* Checks before training that `path` is writable. Returns false after an error message. */
@@ -230,13 +230,6 @@ static void report_end(const arguments *a, const quern_history *h)
                 quern_history_reason(h), cli_now() - a->started, *a->first_step, peak);
 }
 
-static void print_profile(const quern_model *m)
-{
-    char *text = quern_model_profile(m);
-    fputs(text ? text : "quern: warning: out of memory for the profile\n", stderr);
-    free(text);
-}
-
 /* Checks that the data of --new-schema has column names. Returns false after an error message. */
 static bool can_learn_names(const arguments *a)
 {
@@ -274,8 +267,8 @@ static quern_generator *open_data(const arguments *a, quern_model *m,
 
 /* Adapts preprocessing layers, if the options ask for it. The memory is planned before data is
  * read. */
-static int adapt(const arguments *a, quern_model *m, quern_generator *data, const quern_fit_opts *o,
-                 quern_error *err)
+static int adapt_layers(const arguments *a, quern_model *m, quern_generator *data,
+                        const quern_fit_opts *o, quern_error *err)
 {
     if (!cli_option(a, "adapt"))
         return 0;
@@ -285,7 +278,7 @@ static int adapt(const arguments *a, quern_model *m, quern_generator *data, cons
     return 0;
 }
 
-/* Tells how to continue an interrupted run. Returns the exit status. */
+/* Prints how to continue an interrupted run. Returns the exit status. */
 static int report_interrupt(const arguments *a, const quern_fit_opts *o)
 {
     if (o->checkpoint && access(o->checkpoint, F_OK) == 0)
@@ -295,7 +288,7 @@ static int report_interrupt(const arguments *a, const quern_fit_opts *o)
     return 128 + *o->interrupt;
 }
 
-static int fit(const arguments *a)
+static int run_fit(const arguments *a)
 {
     quern_error err = { 0 };
     quern_fit_opts o = { 0 };
@@ -324,8 +317,7 @@ static int fit(const arguments *a)
     o.n_callbacks = n < 0 ? 0 : n;
     o.plan = a->plan;
     if (!code)
-        code = adapt(a, m, data, &o, &err);
-    quern_model_set_profile(m, cli_option(a, "profile") != NULL);
+        code = adapt_layers(a, m, data, &o, &err);
     quern_model_set_watch(m, cli_option(a, "watch") != NULL);
     o.interrupt = cli_signals();
     quern_history *h = code ? NULL : quern_fit_generator(m, data, &o, &err);
@@ -338,8 +330,8 @@ static int fit(const arguments *a)
         code = cli_fail(err.code, &err);
     if (h && !code)
         report_end(a, h);
-    if (h && !code && cli_option(a, "profile"))
-        print_profile(m);
+    if (h && !code)
+        cli_print_profile(a, m);
     if (cut && !code)
         code = report_interrupt(a, &o);
     quern_history_free(h);
@@ -365,7 +357,7 @@ int cli_fit(const arguments *a)
     if ((output && quern_lock_take(output, &model, &err) < 0) ||
         (at && output && !same_file(at, output) && quern_lock_take(at, &checkpoint, &err) < 0))
         code = cli_fail(err.code, &err);
-    code = code ? code : fit(a);
+    code = code ? code : run_fit(a);
     quern_lock_give(checkpoint);
     quern_lock_give(model);
     return code;
@@ -391,11 +383,13 @@ int cli_evaluate(const arguments *a)
     for (int i = 0; data && samples >= 0 && i < quern_model_logs(m); i++) {
         printf(a->json ? "%s\"%s\":" : "%s%s ", a->json ? (i ? "," : "{") : "",
                quern_model_log_name(m, i));
-        number(stdout, logs[i], a->json);
+        put_number(stdout, logs[i], a->json);
         fputs(a->json ? "" : "\n", stdout);
     }
     if (data && samples >= 0 && a->json)
         printf(",\"samples\":%lld}\n", (long long)samples);
+    if (data && samples >= 0)
+        cli_print_profile(a, m);
     free(logs);
     quern_generator_free(data);
     quern_model_free(m);

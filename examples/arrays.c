@@ -1,4 +1,4 @@
-/* Arrays in memory: fit with a part held back for validation, stopped early; evaluate; predict. */
+/* Arrays in memory: fit with a validation split and early stopping; evaluate; predict. */
 #include <math.h>
 #include <quern/quern.h>
 #include <stdio.h>
@@ -12,7 +12,7 @@ int main(void)
     for (int i = 0; i < records; i++) {
         xs[2 * i] = (float)sin(i * 12.9898);
         xs[2 * i + 1] = (float)cos(i * 78.233);
-        ys[i] = xs[2 * i] * xs[2 * i + 1]; /* what is to be learned */
+        ys[i] = xs[2 * i] * xs[2 * i + 1]; /* the function to learn */
     }
     quern_tensor x = { .dtype = QUERN_FLOAT32,
                        .shape = { .rank = 2, .dims = { records, width } },

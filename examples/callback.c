@@ -4,8 +4,8 @@
 
 enum { records = 2000 };
 
-/* Fills the records that the batch names; two threads may be in here at once, each with its own
- * batch. */
+/* Fills the records that the batch names. Two threads may call this function at once, each with its
+ * own batch. */
 static int read_records(void *user, quern_batch *b, quern_error *err)
 {
     (void)user, (void)err;

@@ -1,12 +1,11 @@
-/* A user-defined layer, loss, metric and optimizer, written from ops: their gradients come by
- * themselves, they are words of a pipeline, and the file that holds them opens wherever they are
- * registered. */
+/* A user-defined layer, loss, metric and optimizer, made of ops. Their gradients are automatic, a
+ * pipeline can use their names, and a file with them opens in any program that registers them. */
 #include <quern/quern.h>
 
 #include <math.h>
 #include <stdio.h>
 
-/* A layer that weighs each number by a learned share: x * sigmoid(w). */
+/* A layer that scales each number by a learned factor: x * sigmoid(w). */
 static int share_build(quern_custom *self, const quern_shape *in, int n_in, quern_error *err)
 {
     quern_shape shape = { .rank = 1, .dims = { in->dims[in->rank - 1] } };
@@ -35,7 +34,7 @@ static quern_node pinball(quern_custom *self, quern_graph *g, quern_node truth,
                              (int[]){ -1 }, 1, 0);
 }
 
-/* A metric: the share of predictions that lie above the truth. */
+/* A metric: the fraction of predictions that are above the target. */
 static quern_node covered(quern_custom *self, quern_graph *g, quern_node truth,
                           quern_node prediction)
 {
@@ -44,7 +43,7 @@ static quern_node covered(quern_custom *self, quern_graph *g, quern_node truth,
                              (int[]){ -1 }, 1, 0);
 }
 
-/* An optimizer: steps of one size against the sign of a moving mean of the gradient. */
+/* An optimizer: steps of constant size against the sign of a moving mean of the gradient. */
 static quern_node sign_step(quern_custom *self, quern_graph *g, quern_node weight,
                             quern_node gradient, quern_node rate, quern_node iteration,
                             quern_node *slots)
@@ -81,8 +80,8 @@ int main(int argc, char **argv)
     for (int i = 0; i < records; i++) {
         x[2 * i] = (float)(i % 37) / 37;
         x[2 * i + 1] = (float)(i % 61) / 61;
-        y[i] = x[2 * i] +
-               (float)(i * 7919 % 101) / 100; /* the second input says nothing; noise from 0 to 1 */
+        y[i] = x[2 * i] + (float)(i * 7919 % 101) /
+                              100; /* the second input has no information; noise from 0 to 1 */
     }
     quern_tensor tx = { .dtype = QUERN_FLOAT32,
                         .shape = { .rank = 2, .dims = { records, 2 } },

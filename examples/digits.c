@@ -1,7 +1,6 @@
-/* Pictures for the other examples, where Fashion-MNIST is not installed: digits of seven strokes,
- * 28 x 28, each at a place, of a size and as dark as chance has it, on a noisy ground. Writes
- * DIRECTORY/train-images-idx3-ubyte and its three companions, the files of MNIST under the names
- * that these have. */
+/* Images for the other examples, if Fashion-MNIST is not installed: digits of seven strokes, 28 x
+ * 28, with random position, size and brightness on a noisy background. Writes
+ * DIRECTORY/train-images-idx3-ubyte and its three companions, under the file names of MNIST. */
 #include <stdint.h>
 #include <stdio.h>
 
@@ -16,30 +15,30 @@ static int chance(int n)
     return (int)((state >> 8) % (uint32_t)n);
 }
 
-static void stroke(uint8_t *picture, int x, int y, int width, int height, int ink)
+static void stroke(uint8_t *image, int x, int y, int width, int height, int ink)
 {
     for (int r = y; r < y + height; r++)
         for (int c = x; c < x + width; c++)
-            picture[r * side + c] = (uint8_t)(ink - chance(40));
+            image[r * side + c] = (uint8_t)(ink - chance(40));
 }
 
-static void draw(uint8_t *picture, int digit)
+static void draw(uint8_t *image, int digit)
 {
     /* Bits from 0: top, upper left, upper right, middle, lower left, lower right, bottom. */
     static const uint8_t strokes[] = { 0x77, 0x24, 0x5d, 0x6d, 0x2e, 0x6b, 0x7b, 0x25, 0x7f, 0x6f };
     int on = strokes[digit], s = 7 + chance(4), x = 2 + chance(side - s - 5),
         y = 2 + chance(side - 2 * s - 5), ink = 160 + chance(96);
     for (int i = 0; i < side * side; i++)
-        picture[i] = (uint8_t)chance(50);
-    for (int k = 0; k < 3; k++) /* across, and down on both sides */
+        image[i] = (uint8_t)chance(50);
+    for (int k = 0; k < 3; k++) /* horizontal, then vertical on both sides */
         if (on >> (3 * k) & 1)
-            stroke(picture, x, y + k * s, s + 2, 2, ink);
+            stroke(image, x, y + k * s, s + 2, 2, ink);
     for (int k = 0; k < 4; k++)
         if (on >> (1 + k % 2 + 3 * (k / 2)) & 1)
-            stroke(picture, x + k % 2 * s, y + k / 2 * s, 2, s + 2, ink);
+            stroke(image, x + k % 2 * s, y + k / 2 * s, 2, s + 2, ink);
 }
 
-/* The head of an IDX file: bytes in `rank` dimensions, sizes big end first. */
+/* The header of an IDX file: bytes in `rank` dimensions, sizes in big-endian order. */
 static void head(FILE *to, int rank, int records)
 {
     const uint32_t sizes[] = { (uint32_t)records, side, side };
@@ -62,10 +61,10 @@ static int write_set(const char *directory, const char *name, int records)
         head(images, 3, records);
         head(labels, 1, records);
         for (int i = 0; i < records; i++) {
-            uint8_t picture[side * side];
+            uint8_t image[side * side];
             int digit = chance(10);
-            draw(picture, digit);
-            fwrite(picture, 1, sizeof picture, images);
+            draw(image, digit);
+            fwrite(image, 1, sizeof image, images);
             fputc(digit, labels);
         }
         failed = ferror(images) || ferror(labels);

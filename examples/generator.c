@@ -1,6 +1,6 @@
-/* A generator of your own: an endless loop that fills a batch and yields it. Here it makes points
- * and says on which side of a circle they lie; the network learns the circle. Memory does not
- * depend on how many points there are. */
+/* A user-defined generator: an endless loop that fills a batch and yields it. It generates points
+ * and labels them as inside or outside a circle; the network learns the circle. Memory does not
+ * depend on the number of points. */
 #include <quern/quern.h>
 
 #include <math.h>

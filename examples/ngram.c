@@ -1,6 +1,6 @@
-/* The sanity line of language models: a 5-gram of characters, every order mixed with the one below
- * (Witten and Bell, "The zero-frequency problem", 1991). ngram TRAIN HELD-OUT tells nats a
- * character of the second text. */
+/* The baseline of language models: a 5-gram of characters, with every order interpolated with the
+ * next lower one (Witten and Bell, "The zero-frequency problem", 1991). `ngram TRAIN HELD-OUT`
+ * prints the nats per character of the second text. */
 #include <math.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -9,12 +9,13 @@
 
 enum { order = 5, slots = 1 << 23 };
 typedef struct entry {
-    uint64_t key;          /* 0: free */
-    uint32_t count, kinds; /* how often it was met; how many different characters came behind it */
+    uint64_t key; /* 0: free */
+    uint32_t count,
+        kinds; /* number of occurrences; number of different characters that followed it */
 } entry;
 static entry *table;
 
-/* What is counted for a string of n characters; a free entry becomes its. */
+/* The entry of a string of n characters; a new string takes a free entry. */
 static entry *find(const unsigned char *s, int n)
 {
     uint64_t key = 0;
@@ -39,7 +40,7 @@ static unsigned char *read_all(const char *path, size_t *n)
     return out;
 }
 
-/* The probability of s[n-1] behind the n-1 characters before it. */
+/* The probability of s[n-1] after the n-1 characters before it. */
 static double probability(const unsigned char *s, int n)
 {
     if (n == 0)

@@ -1,14 +1,14 @@
-/* ResNet-20 (He et al., 2015, as the paper has it for CIFAR-10) built with a blueprint: three
- * stages of three blocks with 16, 32 and 64 channels, each block two convolutions with a way around
- * them. Pictures of 28 x 28 are padded to 32 x 32, flipped and moved while training, and read from
- * their files batch by batch.
+/* ResNet-20 (He et al., 2015, the variant for CIFAR-10) built with a blueprint: three stages of
+ * three blocks with 16, 32 and 64 channels; a block is two convolutions with a shortcut. Images of
+ * 28 x 28 are padded to 32 x 32, flipped and translated during training, and read from their files
+ * batch by batch.
  *
  *     resnet "x=train-images-idx3-ubyte.gz y=train-labels-idx1-ubyte.gz" "x=…"
  *            [EPOCHS [STEPS [OUT.keras]]]
  *
- * The first word names what it learns from, the second what it is asked about, both as the command
- * has them: IDX or NPY, gzipped or not, or members of an NPZ. EPOCHS (10) of STEPS (900) batches of
- * 64, while the learning rate falls along a cosine. docs/uses.md says what comes out. */
+ * The first argument names the training data, the second the test data, both in the syntax of the
+ * command: IDX or NPY, gzipped or not, or members of an NPZ. EPOCHS (10) have STEPS (900) batches
+ * of 64 each, and the learning rate follows a cosine. docs/uses.md has the results. */
 #include <quern/quern.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,8 +23,7 @@ static int convolution(quern_blueprint *b, int x, int filters, int size, int str
     return quern_apply(b, "batch_normalization momentum=0.9", quern_apply(b, words, x));
 }
 
-/* Where the block makes pictures smaller or adds channels, the way around needs a convolution too.
- */
+/* If the block reduces the image or adds channels, the shortcut needs a convolution too. */
 static int block(quern_blueprint *b, int x, int filters, int stride, int around)
 {
     int y = quern_apply(b, "relu", convolution(b, x, filters, 3, stride));
@@ -79,7 +78,7 @@ int main(int argc, char **argv)
     quern_model_free(m);
     quern_generator_free(train);
     quern_generator_free(test);
-    /* Of ten classes a guess is right once in ten; half is no accident, also where two of them are
-     * the mirror of each other, as the digits 2 and 5 of digits.c are. */
+    /* With ten classes a guess is right in one of ten cases. One half is significant, even if two
+     * classes are mirror images of each other, as the digits 2 and 5 of digits.c are. */
     return failed || logs[1] < 0.5;
 }

@@ -1,8 +1,8 @@
-/* A siamese network: one encoder reads two curves, and how far apart its two answers lie tells
- * whether they are of one kind. The encoder is a model of its own that is called twice, so both
- * calls share its weights; the loss is the contrastive one of Hadsell, Chopra and LeCun (2006), a
- * loss of our own. The kinds asked about at the end never came while training: what was learned is
- * to compare. */
+/* A siamese network: one encoder reads two curves, and the distance of its two outputs decides
+ * whether the curves are of one kind. The encoder is a nested model that is called twice, so both
+ * calls share its weights. The loss is the contrastive loss of Hadsell, Chopra and LeCun (2006), a
+ * user-defined loss. The kinds of the evaluation do not occur in training: the network learns to
+ * compare. */
 #include <quern/quern.h>
 
 #include <math.h>
@@ -19,8 +19,7 @@ static double chance(void)
     return (double)(state >> 8) / 16777216.0;
 }
 
-/* A kind is a frequency; where the wave begins, how high it goes and the noise on it say nothing.
- */
+/* A kind is a frequency; phase, amplitude and noise have no information. */
 static void draw(float *curve, int kind)
 {
     double phase = 6.2832 * chance(), height = 0.5 + chance();
@@ -29,8 +28,8 @@ static void draw(float *curve, int kind)
                            0.2 * (chance() - 0.5));
 }
 
-/* Pairs without end; `arg` says which kinds come: odd ones (1) or even ones (0). Half of the pairs
- * are of one kind. */
+/* Endless pairs; `arg` selects the kinds: odd ones (1) or even ones (0). Half of the pairs are of
+ * one kind. */
 static int pairs(quern_yielder *yielder, void *arg)
 {
     for (quern_batch *b; (b = quern_next_batch(yielder));) {
@@ -48,8 +47,8 @@ static int pairs(quern_yielder *yielder, void *arg)
     return QUERN_OK;
 }
 
-/* alike d² + (1 - alike) max(1 - d, 0)²: pairs of one kind are drawn together, others pushed a
- * distance of 1 apart. */
+/* alike d² + (1 - alike) max(1 - d, 0)²: pulls pairs of one kind together and pushes others to a
+ * distance of 1. */
 static quern_node contrastive(quern_custom *self, quern_graph *g, quern_node alike, quern_node d)
 {
     quern_node one = quern_node_constant(g, 1),
@@ -62,7 +61,7 @@ static quern_node contrastive(quern_custom *self, quern_graph *g, quern_node ali
                              0);
 }
 
-/* The share of pairs that a distance of 1/2 tells apart. */
+/* The fraction of pairs that a threshold of 1/2 on the distance classifies correctly. */
 static quern_node told_apart(quern_custom *self, quern_graph *g, quern_node alike, quern_node d)
 {
     quern_node close = quern_node_binary(g, "greater_equal", quern_node_constant(g, 0.5), d);

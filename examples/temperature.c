@@ -1,6 +1,6 @@
-/* The idea that quern began with, in its smallest form: a model's logits, divided by a temperature,
- * become probabilities, and one number is drawn. The network learns a line by heart from a
- * generator; then it goes on from a letter, boldly or not. */
+/* Sampling with a temperature in its smallest form: a model's logits, divided by a temperature,
+ * become probabilities, and one token is drawn. The network memorizes a line from a generator and
+ * then continues from one letter, at a low or a high temperature. */
 #include <quern/quern.h>
 
 #include <math.h>
@@ -61,7 +61,7 @@ int main(void)
         printf("temperature %.1f: t", temperature);
         quern_decoder_reset(s);
         id = 20;
-        char last[4] = "  t"; /* cold, it writes what it learned */
+        char last[4] = "  t"; /* at a low temperature it generates the line that it learned */
         for (int i = 0; i < 60; i++) {
             const float *logits;
             if (quern_decoder_feed(s, &id, 1, &logits, &err) < 0)

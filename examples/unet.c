@@ -1,10 +1,9 @@
-/* A U-Net (Ronneberger, Fischer and Brox, 2015) says of every pixel what it shows: ground, a disc
- * or a box. On the way down pictures become smaller and get more channels, on the way up transposed
- * convolutions make them larger again, and what was seen at each size on the way down stands beside
- * it (concatenate). The pictures are drawn by number, by two workers; how well the pixels are found
- * is told by MeanIoU: for each kind, pixels found rightly over pixels that are or were said to be
- * of it, then the mean.
- */
+/* A U-Net (Ronneberger, Fischer and Brox, 2015) classifies every pixel: background, disc or box.
+ * The encoder reduces the image and adds channels, and transposed convolutions of the decoder
+ * enlarge it again. The features of each size of the encoder are concatenated to those of the
+ * decoder. The images come from a random-access source with two reader threads. MeanIoU reports the
+ * quality: for each class, correct pixels divided by the pixels that are or were predicted to be of
+ * it, then the mean. */
 #include <quern/quern.h>
 
 #include <stdio.h>
@@ -21,9 +20,9 @@ static double chance(uint64_t *state)
     return (double)((z ^ z >> 31) >> 40) / 16777216.0;
 }
 
-/* A disc and a box at chance places, equally bright, on a noisy ground; whatever is drawn last lies
- * in front. */
-static void draw(uint64_t number, float *picture, int32_t *kinds)
+/* A disc and a box at random positions, equally bright, on a noisy background; the box is in
+ * front. */
+static void draw(uint64_t number, float *image, int32_t *kinds)
 {
     uint64_t state = number << 32;
     double x[2], y[2], size[2];
@@ -38,12 +37,12 @@ static void draw(uint64_t number, float *picture, int32_t *kinds)
         kinds[i] = dx * dx + dy * dy < size[0] * size[0] ? disc : ground;
         if (ex * ex < size[1] * size[1] * 0.8 && ey * ey < size[1] * size[1] * 0.8)
             kinds[i] = box;
-        picture[i] = (float)((kinds[i] != ground) * 0.6 + 0.4 * (chance(&state) - 0.5));
+        image[i] = (float)((kinds[i] != ground) * 0.6 + 0.4 * (chance(&state) - 0.5));
     }
 }
 
-/* Pictures of training have the numbers from 0, those that are asked about from `first`. */
-static int read_pictures(void *first, quern_batch *b, quern_error *err)
+/* Training images have the numbers from 0, test images those from `first`. */
+static int read_images(void *first, quern_batch *b, quern_error *err)
 {
     (void)err;
     for (int64_t r = 0; r < b->size; r++)
@@ -59,7 +58,7 @@ static int twice(quern_blueprint *b, int x, int filters)
     return quern_apply(b, words, quern_apply(b, words, x));
 }
 
-/* What happens at one size, with all that is smaller inside it. */
+/* The layers of one size, with all smaller sizes inside. */
 static int level(quern_blueprint *b, int x, int filters, int depth)
 {
     char words[64];
@@ -74,16 +73,16 @@ static int level(quern_blueprint *b, int x, int filters, int depth)
 
 static int64_t zero, far = 1 << 30;
 
-/* unet [PICTURES [EPOCHS [OUT.keras]]] */
+/* unet [IMAGES [EPOCHS [OUT.keras]]] */
 int main(int argc, char **argv)
 {
-    int64_t pictures = argc > 1 ? atoll(argv[1]) : 800, epochs = argc > 2 ? atoll(argv[2]) : 8;
+    int64_t images = argc > 1 ? atoll(argv[1]) : 800, epochs = argc > 2 ? atoll(argv[2]) : 8;
     quern_error err = { 0 };
     quern_blueprint *b = quern_blueprint_new(1);
     int x = quern_input(b, "32 32 1"), y = quern_apply(b, "conv2d 3 1 softmax", level(b, x, 8, 3));
     quern_model *m = quern_model_new(b, &x, 1, &y, 1, &err);
-    quern_generator *train = quern_indexed_generator(read_pictures, &zero, pictures),
-                    *test = quern_indexed_generator(read_pictures, &far, 200);
+    quern_generator *train = quern_indexed_generator(read_images, &zero, images),
+                    *test = quern_indexed_generator(read_images, &far, 200);
     quern_history *h = NULL;
     double logs[2] = { 0 };
     if (m && quern_compile(m, "adam learning_rate=0.002", "sparse_categorical_crossentropy",
@@ -103,7 +102,7 @@ int main(int argc, char **argv)
     quern_model_free(m);
     quern_generator_free(train);
     quern_generator_free(test);
-    /* Who says ground everywhere has at most 1/3; who finds the shapes, but tosses a coin between
-     * disc and box, (1 + 1/3 + 1/3) / 3, and less who always says the same. */
+    /* Always "background" gives at most 1/3. Correct shapes with a random choice of disc or box
+     * give (1 + 1/3 + 1/3) / 3, and a constant choice gives less. */
     return failed || logs[1] < 0.75;
 }

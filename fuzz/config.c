@@ -1,5 +1,5 @@
-/* config.json of a model, of Keras 3 and as files of Keras 2 have it; what was read is written and
- * read again. */
+/* config.json of a model, of Keras 3 and of Keras 2. A config that can be read is written and read
+ * again. */
 #include "target.h"
 
 #include "files/files.h"

@@ -1,8 +1,9 @@
-/* CSV by blocks: shuffled, each as small as it can be, with all records that cannot be used left
- * out. */
+/* CSV by file blocks: shuffled, with the smallest possible blocks, and with all bad records
+ * skipped. */
 #include "target.h"
 
 #include "source/csv/csv.h"
+#include "source/generator_struct.h"
 
 #include <quern/quern.h>
 

@@ -1,5 +1,4 @@
-/* Data files: read to their end as batches. FUZZ_WORDS makes the words that name them of two paths.
- */
+/* Data files, read to the end as batches. FUZZ_WORDS makes the DATA argument from two paths. */
 #include "target.h"
 
 #include <quern/quern.h>

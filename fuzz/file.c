@@ -8,8 +8,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* The library's memory: no piece larger than 256 MiB, so that a large model in words is an error
- * and not the machine's end. */
+/* The allocator: no block is larger than 256 MiB, so that a large model in a spec string is an
+ * error and does not exhaust the machine. */
 static void *limited(void *context, void *old, size_t bytes)
 {
     (void)context;

@@ -1,4 +1,4 @@
-/* A `.keras` file: opened, told in a summary, and asked for one prediction. */
+/* A `.keras` file: opened, printed as a summary, and used for one prediction. */
 #include "target.h"
 
 #include <quern/quern.h>

@@ -1,4 +1,4 @@
-/* The header of a `.npy` array, as another program writes it. */
+/* The header of a `.npy` array, as from a generator program. */
 #include "target.h"
 
 #include "tensor/npy.h"

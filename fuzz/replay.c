@@ -1,6 +1,6 @@
-/* replay DIR: every file of a corpus through a target, then each of them with every byte changed
- * and cut off at every place (files of up to 4 KiB; of larger ones every 37th). What must not
- * happen is a crash, a hang, or a report of the sanitizers. */
+/* replay DIR: runs every file of a corpus through a target, then each file with every byte changed
+ * and with every truncation (files of up to 4 KiB; every 37th byte of larger ones). A crash, a hang
+ * or a report of the sanitizers is a failure. */
 #include "target.h"
 
 #include <dirent.h>
@@ -10,7 +10,8 @@
 
 static void run(const uint8_t *bytes, size_t n)
 {
-    uint8_t *own = malloc(n + 1); /* exactly as long, so that a sanitizer sees the end */
+    uint8_t *own =
+        malloc(n + 1); /* of exact size, so that a sanitizer detects reads after the end */
     if (own) {
         memcpy(own, bytes, n);
         LLVMFuzzerTestOneInput(own, n);

@@ -1,4 +1,4 @@
-/* A file of safetensors: every array of it that has few numbers. */
+/* A file of safetensors: every array with few numbers is read. */
 #include "target.h"
 
 #include "files/named_weights.h"

@@ -1,5 +1,5 @@
-/* The schema of a model's data, which its file and prepared records hold. What is taken is written
- * and taken again. */
+/* The schema of a model's data, as stored in model files and prepared records. A schema that can be
+ * read is written and read again. */
 #include "target.h"
 
 #include <quern/schema.h>

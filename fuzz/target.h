@@ -7,8 +7,8 @@
 #include <stdint.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n);
-/* The bytes as a file without a name on the disk: its path, good until the next call. NULL when
- * there is none. */
+/* Stores the bytes in an unnamed file. Returns its path, valid until the next call; NULL if the file
+ * cannot be created. */
 const char *fuzz_file(const uint8_t *bytes, size_t n);
 
 #endif

@@ -1,5 +1,5 @@
-/* A tokenizer.json; what it makes of a text that holds the same bytes, and of what it writes
- * itself. */
+/* A tokenizer.json: its tokens for a text of the same bytes, and a read of the file that it
+ * writes. */
 #include "target.h"
 
 #include <quern/quern.h>

@@ -1,4 +1,4 @@
-/* The words of the command line: a pipeline, and behind a newline an optimizer. */
+/* Arguments of the command line: a pipeline, and after a newline an optimizer. */
 #include "target.h"
 
 #include <quern/quern.h>

@@ -1,15 +1,15 @@
 #!/bin/sh
-# What `make demo` and `make install` configure asks for the packages of the group `build` alone (P23): cmocka and clang are hidden
-# here, and no test, fuzz replay or benchmark comes to be. Every Make rule installs before it configures, and a build folder is
-# switched by the preset, whatever it had before. `tools/fresh` goes through all of it on a bare Debian.
-# Usage: tests/bare.sh SOURCE
+# `make demo` and `make install` configure with the packages of the group `build` alone (P23): this
+# test hides cmocka and clang, and no test, fuzz replay or benchmark is created. Every Make rule
+# installs packages before it configures, and a preset switches a build folder from any earlier
+# state. `tools/fresh` tests all of it on a bare Debian. Usage: tests/bare.sh SOURCE
 set -eu
 source=$1 failed=0
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 fail() { echo "FAILED: $*"; failed=1; }
 
-# A pkg-config that knows no cmocka.
+# A pkg-config that does not find cmocka.
 mkdir "$work/bin"
 cat > "$work/bin/pkg-config" << SCRIPT
 #!/bin/sh
@@ -20,7 +20,7 @@ chmod +x "$work/bin/pkg-config"
 configure() { # PRESET: into the one build folder
     (cd "$source" && cmake --preset "$1" -G "Unix Makefiles" -B "$work/build" -DPKG_CONFIG_EXECUTABLE="$work/bin/pkg-config") > "$work/said" 2>&1
 }
-# how many tests, replays and benchmarks the folder has
+# the number of tests, replays and benchmarks in the folder
 extras() { cmake --build "$work/build" --target help | grep -cE '^\.\.\. (test_|replay_|bench|conformance|words)' || true; }
 
 configure release || { cat "$work/said"; fail "the release preset needs more than the build packages"; }
@@ -33,7 +33,7 @@ ctest --test-dir "$work/build" -N | grep -q '^Total Tests: 0' || fail "the relea
 configure bench || { cat "$work/said"; fail "the bench preset needs more than the build packages"; }
 [ "$(extras)" = 1 ] || fail "the bench preset configures something other than build/bench"
 
-# rule: the groups it installs, before anything else
+# rule: the groups that it installs first
 while read -r rule groups; do
     (cd "$source" && MAKEFLAGS='' make -n "$rule" JOBS=1) > "$work/said"
     first=$(grep -m 1 -E 'tools/packages|cmake|ctest' "$work/said")

@@ -1,5 +1,4 @@
-/* What every test includes: cmocka, in the order it wants its headers, and a few words of our own.
- */
+/* Included by every test: cmocka, after the headers that it needs, and a few macros. */
 #ifndef QUERN_TESTS_CHECK_H
 #define QUERN_TESTS_CHECK_H
 
@@ -13,7 +12,7 @@
 
 #include <cmocka.h>
 
-/* Passes when |got - want| <= atol + rtol |want|. */
+/* Passes if |got - want| <= atol + rtol |want|. */
 #define CHECK_NEAR(got, want, rtol, atol)                                                       \
     do {                                                                                        \
         double got_ = (got), want_ = (want), gap_ = got_ > want_ ? got_ - want_ : want_ - got_; \
@@ -22,14 +21,14 @@
             fail_msg("%s: %.9g, expected %.9g", #got, got_, want_);                             \
     } while (0)
 
-/* Passes when the call returned 0 or more; prints the error otherwise. */
+/* Passes if the call returned 0 or more; else prints the error. */
 #define CHECK_OK(call, err)                                         \
     do {                                                            \
         if ((call) < 0)                                             \
             fail_msg("%s: %s: %s", #call, (err).where, (err).text); \
     } while (0)
 
-/* The 128 bytes that a .npy of version 1.0 begins with; columns 0: of one axis. */
+/* The first 128 bytes of a .npy of version 1.0; columns 0: one axis. */
 static inline void npy_head(char *to, const char *descr, int rows, int columns)
 {
     char shape[32];

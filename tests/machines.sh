@@ -1,7 +1,7 @@
 #!/bin/sh
-# Machines and compilers that quern is not for are refused, by the compiler and when it is configured, with the reason (P23). What the
-# compiler says of its machine is overridden.
-# Usage: tests/machines.sh SOURCE COMPILER
+# The compiler and the configuration refuse unsupported machines and compilers, with the reason
+# (P23). The test overrides the machine macros of the compiler. Usage: tests/machines.sh SOURCE
+# COMPILER
 set -eu
 source=$1 compiler=$2 failed=0
 work=$(mktemp -d)

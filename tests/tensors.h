@@ -1,4 +1,4 @@
-/* Arrays of tests as tensors: FLOATS(x, 8, 4) has 8 records of 4 numbers. */
+/* Test arrays as tensors: FLOATS(x, 8, 4) has 8 records of 4 numbers. */
 #ifndef QUERN_TESTS_TENSORS_H
 #define QUERN_TESTS_TENSORS_H
 

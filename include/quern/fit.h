@@ -116,6 +116,13 @@ QUERN_API void quern_history_free(quern_history *h);
 
 /* ---- generators ---- */
 
+/* Sets the sizes of the model's open axes (quern_model_set_input_shapes) to those
+ * of the records of a generator. Every run does this; a caller needs it to know
+ * the shapes of the outputs before. Returns 0; QUERN_SHAPE if the generator does
+ * not state its shapes and the caller has not set them. Not during a run. */
+QUERN_API int quern_model_set_input_shapes_from(quern_model *m, const quern_generator *g,
+                                                quern_error *err);
+
 /* Trains. Returns a new history, also of a run that failed after an epoch (reason
  * "failed", with `err` filled); NULL if no epoch was completed. A run that
  * succeeds sets err->code to 0. After a failure the weights are those of the last
@@ -169,11 +176,12 @@ typedef int quern_prediction_sink(void *user, const quern_prediction *p);
 typedef struct quern_predict_opts {
     /* sizeof (quern_predict_opts); 0: the layout of version 0.1 (docs/abi.md). */
     size_t size;
-    int64_t
-        batch_size; /* 0: 32                                                                                         */
-    int64_t
-        steps; /* batches; 0: until the data ends                                                               */
-    const char *keep; /* at most 8 columns of a CSV between commas, for the sink */
+    /* 0: 32. */
+    int64_t batch_size;
+    /* Batches; 0: until the data ends. */
+    int64_t steps;
+    /* At most 8 columns of a CSV between commas, for the sink. */
+    const char *keep;
 } quern_predict_opts;
 
 /* Predicts as quern_predict_generator, with options. Returns the number of
@@ -271,9 +279,9 @@ QUERN_API int quern_plan_fit(quern_model *m, quern_generator *train, const quern
                              quern_plan *out, quern_error *err);
 
 /* Writes the live bytes of each phase of the last training plan to `live`, which
- * has room for `room` numbers (NULL with 0: count only). Returns the number of
+ * holds `capacity` numbers (NULL with 0: count only). Returns the number of
  * phases; 0: without a plan. */
-QUERN_API int quern_plan_live(const quern_model *m, size_t *live, int room);
+QUERN_API int quern_plan_live(const quern_model *m, size_t *live, int capacity);
 
 #ifdef __cplusplus
 }

@@ -133,8 +133,23 @@ QUERN_API int quern_model_inputs(const quern_model *m);
 /* Number of outputs. */
 QUERN_API int quern_model_outputs(const quern_model *m);
 
-/* Shape of input i with a dynamic batch dimension; rank 0: i is out of range. */
+/* Shape of input i with a dynamic batch dimension; rank 0: i is out of range. An
+ * open axis (None in Keras) has its present size. */
 QUERN_API quern_shape quern_model_input_shape(const quern_model *m, int i);
+
+/* The open axes of input i: bit k is set if the size of axis k is None in Keras.
+ * 0: none, or i is out of range. The batch axis is not counted. */
+QUERN_API uint32_t quern_model_input_open(const quern_model *m, int i);
+
+/* Sets the present sizes of open axes: one shape for each input, of which axis 0
+ * is ignored and fixed axes must be equal. A run does this itself if its source
+ * states the shapes of its records (arrays, tables, prepared records, windows of
+ * text and of series), and *_on_batch functions take them from their arrays. For
+ * callbacks and functions, call it before the run. Returns 0; QUERN_SHAPE if the
+ * shapes do not fit the inputs, or a layer cannot have these sizes: the model
+ * keeps its shapes. Not during a run. */
+QUERN_API int quern_model_set_input_shapes(quern_model *m, const quern_shape *shapes,
+                                           quern_error *err);
 
 /* Shape of output i with a dynamic batch dimension; rank 0: i is out of range. */
 QUERN_API quern_shape quern_model_output_shape(const quern_model *m, int i);
@@ -266,8 +281,9 @@ QUERN_API char *quern_model_summary_with(const quern_model *m, const quern_summa
  * short. */
 QUERN_API char *quern_model_summary_json(const quern_model *m);
 
-/* Starts (`on` 1) or stops the profile of training steps; clears it. Returns 0 or
- * a negative status. */
+/* Starts (`on` 1) or stops the profile of the steps of a run; clears it. It is that
+ * of the latest training, evaluation or prediction; a run that trains is profiled
+ * without its validations. Returns 0 or a negative status. */
 QUERN_API int quern_model_set_profile(quern_model *m, int on);
 
 /* The profile as a table: layer, node, kernel, shape, microseconds of a step,

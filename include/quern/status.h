@@ -58,18 +58,18 @@ QUERN_API const char *quern_version(void);
 /* Every code, its number, which never changes, and its meaning. */
 #define QUERN_STATUS_LIST(X)                                      \
     X(OK, 0, "done")                                              \
-    X(NOMEM, -1, "out of memory, or over a stated limit")         \
+    X(NOMEM, -1, "out of memory, or over a set limit")            \
     X(INVALID, -2, "an argument or option is wrong")              \
-    X(SHAPE, -3, "shapes do not fit")                             \
-    X(DTYPE, -4, "the type of the numbers does not fit")          \
+    X(SHAPE, -3, "shapes do not match")                           \
+    X(DTYPE, -4, "the data type does not match")                  \
     X(NOTFOUND, -5, "no such file, layer, option or name")        \
-    X(IO, -6, "reading or writing failed")                        \
-    X(FORMAT, -7, "the data or file is not what it says it is")   \
-    X(UNSUPPORTED, -8, "known, but not in this version or build") \
-    X(CLOSED, -9, "the other side has gone")                      \
+    X(IO, -6, "a read or write failed")                           \
+    X(FORMAT, -7, "the data or file has an invalid format")       \
+    X(UNSUPPORTED, -8, "not supported by this version or build")  \
+    X(CLOSED, -9, "the other end has closed")                     \
     X(CANCELED, -10, "stopped on request")                        \
     X(USER, -11, "a callback of the caller failed")               \
-    X(INTERNAL, -12, "a fault of quern itself")                   \
+    X(INTERNAL, -12, "a bug in quern")                            \
     X(BUDGET, -13, "does not fit the memory budget")              \
     X(NUMBER, -14, "a number is not finite, or out of its range") \
     X(STALLED, -15, "waited longer than allowed")
@@ -143,7 +143,9 @@ typedef void *quern_alloc_fn(void *context, void *old, size_t bytes);
  * library. Call it before any other function; the hook that allocated a block
  * must free it. The hook does not serve thread stacks, functions of the C
  * library (streams, folders, sorting, iconv), texts that the caller frees with
- * free(), and the libraries jansson, libzip, zlib and utf8proc. */
+ * free(), and the libraries jansson, libzip, zlib and utf8proc. The library may
+ * return pages of its blocks to the system (madvise), so a block must not be
+ * memory that others see. */
 QUERN_API void quern_set_memory(quern_alloc_fn *alloc, void *context);
 
 #ifdef __cplusplus

@@ -164,16 +164,16 @@ int quern__file_check(const char *path, quern_error *err)
         return status;
     folder_of(target, folder);
     bool there = stat(target, &is) == 0;
-    int why = there && S_ISDIR(is.st_mode)    ? EISDIR
-              : there && access(target, W_OK) ? errno
-              : there && !S_ISREG(is.st_mode) ? 0
-              : access(folder, W_OK | X_OK)   ? errno
-              : strlen(target) -
-                          (strrchr(target, '/') ? (size_t)(strrchr(target, '/') - target) + 1 : 0) >
-                      NAME_MAX
-                  ? ENAMETOOLONG
-                  : 0;
-    return why ? not_written(path, why, err) : QUERN_OK;
+    if (there && S_ISDIR(is.st_mode))
+        return not_written(path, EISDIR, err);
+    if (there && access(target, W_OK))
+        return not_written(path, errno, err);
+    if (there && !S_ISREG(is.st_mode))
+        return QUERN_OK;
+    if (access(folder, W_OK | X_OK))
+        return not_written(path, errno, err);
+    const char *slash = strrchr(target, '/'), *name = slash ? slash + 1 : target;
+    return strlen(name) > NAME_MAX ? not_written(path, ENAMETOOLONG, err) : QUERN_OK;
 }
 
 int quern_file_beside(const char *path, char *out, quern_error *err)

@@ -59,10 +59,14 @@ void *quern__zalloc(size_t count, size_t size); /* count * size, checked, zeroed
 void *quern__realloc(void *old, size_t bytes);
 void quern__free(void *old);
 void *quern__alloc_aligned(size_t bytes, size_t alignment);
+void *quern__zalloc_aligned(size_t bytes, size_t alignment); /* the same, zeroed */
 /* Memory for repeated sequential access: aligned to at least 64 bytes, in huge pages where the
  * system has them, which makes recurrent layers a tenth faster. Freed with quern__free_aligned. */
 void *quern__alloc_large(size_t bytes);
 void quern__free_aligned(void *old);
+/* Returns the whole pages of a part of an own buffer to the system, if it has at least 1 MiB. Its
+ * content is lost; the buffer is freed as usual. */
+void quern__discard(const void *memory, size_t bytes);
 char *quern__strdup(const char *text);
 char *quern__strndup(const char *text, size_t length);
 

@@ -4,6 +4,7 @@
 #include "utf8.h"
 
 #include <errno.h>
+#include <float.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -166,9 +167,19 @@ static json_t *read_number(reader *r)
     return real ? json_real(v) : json_integer(whole);
 }
 
-/* Reads true, false or null. Returns new; NULL on failure. */
+/* The word of Python for an infinite number, which is not JSON. jansson's values are finite, so it
+ * becomes the largest double, whose float32 is infinite. */
+static const char infinity[] = "Infinity", largest[] = "1.7976931348623157e308";
+
+/* Reads true, false, null, or an infinite number. Returns new; NULL on failure. */
 static json_t *read_word(reader *r)
 {
+    bool negative = r->p < r->end && *r->p == '-';
+    size_t sign = negative ? 1 : 0, n = sizeof infinity - 1;
+    if ((size_t)(r->end - r->p) >= sign + n && !memcmp(r->p + sign, infinity, n)) {
+        r->p += sign + n;
+        return json_real(negative ? -DBL_MAX : DBL_MAX);
+    }
     static const struct {
         const char *name;
         size_t n;
@@ -179,7 +190,10 @@ static json_t *read_word(reader *r)
             r->p += words[i].n;
             return words[i].make();
         }
-    json_fail(r, r->p < r->end ? "expected a value" : "the text ends where a value is expected");
+    bool nan = r->end - r->p >= 3 && !memcmp(r->p, "NaN", 3);
+    json_fail(r, nan             ? "NaN is not in this version"
+                 : r->p < r->end ? "expected a value"
+                                 : "the text ends where a value is expected");
     return NULL;
 }
 
@@ -241,7 +255,9 @@ static json_t *read_value(reader *r)
         r->p++;
         out = read_text(r) ? json_string_nocheck(r->scratch.data) : NULL;
     } else
-        out = c == '-' || (c >= '0' && c <= '9') ? read_number(r) : read_word(r);
+        out = (c == '-' && !(r->p + 1 < r->end && r->p[1] == *infinity)) || (c >= '0' && c <= '9')
+                  ? read_number(r)
+                  : read_word(r);
     r->depth--;
     return out;
 }
@@ -274,12 +290,37 @@ bool quern__json_is(const json_t *v, const char *text)
     return same;
 }
 
+/* Writes infinite numbers as Python does. The text becomes shorter. */
+static void write_infinity(char *text)
+{
+    bool inside = false;
+    char *to = text;
+    for (const char *p = text; *p;) {
+        bool escape = inside && *p == '\\' && p[1];
+        if (*p == '"')
+            inside = !inside;
+        if (!inside && !strncmp(p, largest, sizeof largest - 1)) {
+            memcpy(to, infinity, sizeof infinity - 1);
+            to += sizeof infinity - 1;
+            p += sizeof largest - 1;
+            continue;
+        }
+        *to++ = *p++;
+        if (escape)
+            *to++ = *p++;
+    }
+    *to = 0;
+}
+
 char *quern__json_text(const json_t *value, size_t flags)
 {
     char *text =
         value && !quern__memory_short() ? json_dumps(value, flags | JSON_ENCODE_ANY) : NULL;
-    if (!text || !quern__memory_short())
+    if (!text || !quern__memory_short()) {
+        if (text && strstr(text, largest))
+            write_infinity(text);
         return text;
+    }
     free(text); /* jansson omits a key when memory runs out */
     return NULL;
 }

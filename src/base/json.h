@@ -7,7 +7,8 @@
 
 #include <jansson.h>
 
-/* Parses n bytes with one value (RFC 8259). Keys must be unique, U+0000 is not allowed, and nesting
+/* Parses n bytes with one value (RFC 8259, and Python's Infinity and -Infinity, which are DBL_MAX
+ * and -DBL_MAX here). Keys must be unique, U+0000 is not allowed, and nesting
  * is limited to 2048. Returns new; NULL with an error at `where`: QUERN_FORMAT with the line number
  * after `what` (may be NULL), or QUERN_NOMEM. */
 json_t *quern__json_read(const char *text, size_t n, const char *where, const char *what,

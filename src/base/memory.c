@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 static void *libc_door(void *context, void *old, size_t bytes)
 {
@@ -61,14 +62,22 @@ void *quern__realloc(void *old, size_t bytes)
 
 void *quern__alloc(size_t bytes) { return quern__realloc(NULL, bytes); }
 
+/* calloc does not touch the pages of a large block, so that they take no memory before their first
+ * use. */
 void *quern__zalloc(size_t count, size_t size)
 {
     size_t bytes;
     if (!quern__mul(count, size, &bytes))
         return NULL;
-    void *p = quern__alloc(bytes);
+    if (door != libc_door) {
+        void *p = quern__alloc(bytes);
+        return p ? memset(p, 0, bytes) : NULL;
+    }
+    void *p = refused() ? NULL : calloc(1, bytes ? bytes : 1);
     if (p)
-        memset(p, 0, bytes);
+        atomic_fetch_add(&live_blocks, 1);
+    else
+        errno = ENOMEM;
     return p;
 }
 
@@ -80,12 +89,8 @@ void quern__free(void *old)
     door(door_context, old, 0);
 }
 
-void *quern__alloc_aligned(size_t bytes, size_t alignment)
+static void *align(char *raw, size_t alignment)
 {
-    size_t whole;
-    if (!quern__add(bytes, alignment + sizeof(void *), &whole))
-        return NULL;
-    char *raw = quern__alloc(whole);
     if (!raw)
         return NULL;
     uintptr_t place =
@@ -93,6 +98,22 @@ void *quern__alloc_aligned(size_t bytes, size_t alignment)
     char *aligned = raw + (place - (uintptr_t)raw);
     memcpy(aligned - sizeof(void *), &raw, sizeof raw);
     return aligned;
+}
+
+void *quern__alloc_aligned(size_t bytes, size_t alignment)
+{
+    size_t whole;
+    return quern__add(bytes, alignment + sizeof(void *), &whole)
+               ? align(quern__alloc(whole), alignment)
+               : NULL;
+}
+
+void *quern__zalloc_aligned(size_t bytes, size_t alignment)
+{
+    size_t whole;
+    return quern__add(bytes, alignment + sizeof(void *), &whole)
+               ? align(quern__zalloc(1, whole), alignment)
+               : NULL;
 }
 
 void *quern__alloc_large(size_t bytes)
@@ -106,6 +127,16 @@ void *quern__alloc_large(size_t bytes)
                 MADV_HUGEPAGE); /* advice only: a failure has no effect */
     errno = memory ? before : ENOMEM;
     return memory;
+}
+
+void quern__discard(const void *memory, size_t bytes)
+{
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), from = (uintptr_t)memory,
+                    first = (from + page - 1) / page * page, last = (from + bytes) / page * page;
+    int before = errno;
+    if (bytes >= (size_t)1 << 20 && last > first)
+        madvise((void *)first, last - first, MADV_DONTNEED); /* a failure has no effect */
+    errno = before;
 }
 
 void quern__free_aligned(void *old)

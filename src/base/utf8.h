@@ -5,6 +5,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* The bytes of the character with this first byte; -1: no character begins so. */
+static inline int quern__utf8_length(uint32_t first)
+{
+    if (first < 0x80)
+        return 1;
+    if (first < 0xc2 || first > 0xf4)
+        return -1;
+    return first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
+}
+
 /* Reads the character at the start of n > 0 bytes. Returns its bytes; 0: it is incomplete; -1: the
  * first byte is invalid. */
 static inline int quern__utf8_read(const char *text, size_t n, uint32_t *out)
@@ -15,7 +25,7 @@ static inline int quern__utf8_read(const char *text, size_t n, uint32_t *out)
         *out = c;
         return 1;
     }
-    int length = c < 0xc2 ? -1 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : c < 0xf5 ? 4 : -1;
+    int length = quern__utf8_length(c);
     if (length < 0)
         return -1;
     /* the range of the second byte excludes overlong forms, surrogates and too large values */
@@ -50,7 +60,7 @@ static inline int quern__utf8_valid(const char *text, size_t n)
 /* Writes a character without a terminating 0. Returns its 1 to 4 bytes. */
 static inline int quern__utf8_write(uint32_t c, char *out)
 {
-    int length = c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
+    int length = 1 + (c >= 0x80) + (c >= 0x800) + (c >= 0x10000);
     static const uint8_t lead[] = { 0, 0, 0xc0, 0xe0, 0xf0 };
     for (int i = length - 1; i > 0; i--, c >>= 6)
         out[i] = (char)(0x80 | (c & 0x3f));

@@ -18,10 +18,11 @@ static void add_log(quern__outlook *o, const char *name)
 static void fill_logs(quern__outlook *o, char (*val_names)[100])
 {
     const quern_model *m = o->model;
-    for (int i = 0; i < m->n_means; i++)
-        add_log(o, m->means[i].name);
-    for (int i = 0; i < m->n_means && o->validates; i++) {
-        snprintf(val_names[i], sizeof *val_names, "val_%.90s", m->means[i].name);
+    int n = quern_model_logs(m);
+    for (int i = 0; i < n; i++)
+        add_log(o, quern_model_log_name(m, i));
+    for (int i = 0; i < n && o->validates; i++) {
+        snprintf(val_names[i], sizeof *val_names, "val_%.90s", quern_model_log_name(m, i));
         add_log(o, val_names[i]);
     }
     if (o->bad)
@@ -67,7 +68,7 @@ int quern__callbacks_check(quern_callback *const *callbacks, int n, const quern_
 
 bool quern__outlook_has(const quern__outlook *o, const char *name, bool batches)
 {
-    for (int i = 0; i < (batches ? o->model->n_means : o->n); i++)
+    for (int i = 0; i < (batches ? quern_model_logs(o->model) : o->n); i++)
         if (!strcmp(o->names[i], name))
             return true;
     return false;
@@ -78,7 +79,7 @@ int quern__monitor_check(const quern__monitor *m, const quern__outlook *o, bool 
 {
     char all[240] = "";
     size_t at = 0;
-    int n = batches ? o->model->n_means : o->n, shown = 0;
+    int n = batches ? quern_model_logs(o->model) : o->n, shown = 0;
     if (quern__outlook_has(o, m->name, batches) || o->open)
         return QUERN_OK;
     for (; shown < n && at + strlen(o->names[shown]) + 8 < sizeof all; shown++)
@@ -100,14 +101,15 @@ int quern__monitor_check(const quern__monitor *m, const quern__outlook *o, bool 
 
 int quern__rate_check(const quern_model *m, const char *callback, quern_error *err)
 {
-    const quern__optimizer *o = quern__optimizer_leader(m->optimizer);
-    if (!o || (!o->schedule && !o->n_inner))
+    const quern__optimizer *o = quern__optimizer_leader(quern__model_optimizer(m));
+    bool several = o && quern__optimizer_has_several(o);
+    if (!o || (!several && !quern__optimizer_has_schedule(o)))
         return QUERN_OK;
     int status = quern__fail(err, QUERN_INVALID, callback, "the learning rate cannot be set: %s",
-                             o->n_inner ? "each of the optimizers has its own rate"
-                                        : "the optimizer has a schedule");
-    quern__hint(
-        err, o->n_inner ? "remove the callback"
+                             several ? "each of the optimizers has its own rate"
+                                     : "the optimizer has a schedule");
+    quern__hint(err,
+                several ? "remove the callback"
                         : "set learning_rate of the optimizer to a number, or remove the callback");
     return status;
 }

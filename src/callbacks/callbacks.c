@@ -46,8 +46,8 @@ bool quern__listens(quern_callback *const *callbacks, int n, quern__moment momen
     return false;
 }
 
-int quern__tell(quern_callback *const *callbacks, int n, quern__moment moment, quern__logs *logs,
-                quern_error *err)
+int quern__callbacks_call(quern_callback *const *callbacks, int n, quern__moment moment,
+                          quern__logs *logs, quern_error *err)
 {
     int result = QUERN_OK;
     quern_error own = { 0 };
@@ -86,30 +86,35 @@ int quern_event_log(const quern_event *event, const char *name, double value)
     return QUERN_OK;
 }
 
+size_t quern__callback_bytes(const quern_callback *c, const quern_model *m)
+{
+    return c->bytes ? c->bytes(c->user, m) : 0;
+}
+
 double quern_model_learning_rate(const quern_model *m)
 {
     if (!m)
         return 0;
-    const quern__optimizer *o = quern__optimizer_leader(m->optimizer);
-    return o ? *(const float *)o->rate->data : 0;
+    const quern__optimizer *o = quern__optimizer_leader(quern__model_optimizer(m));
+    return o ? quern__optimizer_rate(o) : 0;
 }
 
 int quern_model_set_learning_rate(quern_model *m, double rate, quern_error *err)
 {
     QUERN__ENTER(err, QUERN_INVALID, "model", m);
-    quern__optimizer *o = quern__optimizer_leader(m->optimizer);
+    quern__optimizer *o = quern__optimizer_leader(quern__model_optimizer(m));
     const char *wrong = NULL;
     if (!o)
         wrong = "the model is not compiled";
-    else if (o->n_inner)
+    else if (quern__optimizer_has_several(o))
         wrong = "each of the optimizers has its own rate";
-    else if (o->schedule)
+    else if (quern__optimizer_has_schedule(o))
         wrong = "the optimizer has a schedule";
     else if (!(rate >= 0))
         wrong = "must be at least 0";
     if (wrong)
         return quern__fail(err, QUERN_INVALID, "learning_rate", "%s", wrong);
-    *(float *)o->rate->data = (float)rate;
+    quern__optimizer_set_rate(o, rate);
     return QUERN_OK;
 }
 

@@ -47,10 +47,12 @@ typedef enum quern__moment {
     QUERN__PREDICT_BATCH_BEGIN,
     QUERN__PREDICT_BATCH_END
 } quern__moment;
+/* Bytes that a callback allocates during training. */
+size_t quern__callback_bytes(const quern_callback *c, const quern_model *m);
 /* Calls the hook of all callbacks in order. Returns QUERN_END if one requests a stop. A negative
  * status ends the loop at once. Trainer thread only. */
-int quern__tell(quern_callback *const *callbacks, int n, quern__moment moment, quern__logs *logs,
-                quern_error *err);
+int quern__callbacks_call(quern_callback *const *callbacks, int n, quern__moment moment,
+                          quern__logs *logs, quern_error *err);
 /* Whether a callback has this hook; else the logs need not be read. */
 bool quern__listens(quern_callback *const *callbacks, int n, quern__moment moment);
 

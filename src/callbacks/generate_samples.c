@@ -43,11 +43,12 @@ static int sampling_check(void *state, const quern__outlook *o, quern_error *err
 {
     const char *prompt = quern__config_text(((sampling *)state)->config, "prompt");
     size_t bytes = prompt ? strlen(prompt) : 0, used;
-    if (!o->model->tokenizer)
+    const quern_tokenizer *t = quern_model_tokenizer(o->model);
+    if (!t)
         return quern__fail(err, QUERN_INVALID, "generate", "the model has no tokenizer");
     int32_t *ids = quern__alloc((bytes + QUERN_PIECE_BYTES) * sizeof *ids);
     int64_t n = !ids    ? quern__fail_memory(err, bytes * sizeof *ids)
-                : bytes ? quern_tokenizer_encode(o->model->tokenizer, prompt, bytes, 1, ids,
+                : bytes ? quern_tokenizer_encode(t, prompt, bytes, 1, ids,
                                                  (int64_t)bytes + QUERN_PIECE_BYTES, &used, err)
                         : 0;
     quern__free(ids);

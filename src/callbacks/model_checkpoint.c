@@ -171,7 +171,7 @@ static int checkpoint_check(void *user, const quern__outlook *o, quern_error *er
     const char *names[sizeof o->names / sizeof *o->names];
     bool batches = !json_is_string(json_object_get(s->config, "save_freq"));
     quern_event any = { .names = names, .logs = values };
-    for (int i = 0; i < (batches ? o->model->n_means : o->n); i++)
+    for (int i = 0; i < (batches ? quern_model_logs(o->model) : o->n); i++)
         if (o->always || strncmp(o->names[i], "val_", 4))
             names[any.n_logs++] = o->names[i];
     int status = quern__config_bool(s->config, "save_best_only")

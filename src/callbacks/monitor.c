@@ -27,8 +27,8 @@ int quern__monitor_start(quern__monitor *m, json_t *config, const char *callback
 static void monitor_resolve(quern__monitor *m, const quern_event *event)
 {
     const char *name = strncmp(m->name, "val_", 4) ? m->name : m->name + 4;
-    for (int i = 0; i < event->model->n_means; i++)
-        if (!strcmp(event->model->means[i].name, name))
+    for (int i = 0; i < quern_model_logs(event->model); i++)
+        if (!strcmp(quern_model_log_name(event->model, i), name))
             m->rises = quern__model_log_rises(event->model, i);
     m->resolved = true;
 }

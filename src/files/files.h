@@ -96,7 +96,8 @@ int quern__h5_write_texts(quern__h5_file *f, const char *path, const char *name,
 struct quern__h5;
 int quern__h5_read_variable(struct quern__h5 *h, uint64_t object, const char *where,
                             quern__variable *v, quern_error *err);
-/* Writes model.weights.h5 to a file or into memory, and reads it into the model. */
+/* Writes model.weights.h5 to a file or into memory, and reads it into the model. Reading loses the
+ * content of `bytes`, whose pages are freed once they are read. */
 int quern__weights_write(const quern_model *m, const char *beside, quern__image *image,
                          quern_error *err);
 int quern__weights_read(quern_model *m, const char *path, const char *bytes, size_t n,

@@ -14,6 +14,9 @@ typedef struct quern__h5 {
     uint64_t root;
     int64_t steps; /* remaining work; it bounds reads of files with cyclic addresses */
     const char *where;
+    bool
+        once; /* the reader owns `data` and reads each dataset once: pages that were read are freed,
+                  so that a file and its copy in the model are not in memory together */
 } quern__h5;
 
 /* The bytes of a message. */

@@ -385,5 +385,7 @@ int quern__h5_read(quern__h5 *h, const quern__h5_set *set, quern_tensor *out, qu
     else
         for (int64_t k = 0; k < set->count; k++)
             h5_store_element(out, k, &set->type, set->bytes.data + (size_t)k * set->type.size);
+    if (h->once && set->bytes.data)
+        quern__discard(set->bytes.data, (size_t)set->count * set->type.size);
     return QUERN_OK;
 }

@@ -3,6 +3,7 @@
  * legacy_h5.c. */
 #include "base/json.h"
 #include "files.h"
+#include "model/model_struct.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -3,6 +3,7 @@
  */
 #include "files.h"
 #include "h5.h"
+#include "model/model_struct.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -16,6 +17,7 @@ typedef struct visitor {
     quern__objects read; /* datasets of `from` that were read */
     quern__h5_file *to;
     const char *where;
+    bool no_rate; /* the file does not have the learning rate of the optimizer */
 } visitor;
 
 /* Visits the group and the weights of a layer; those of a nested model belong to its layers. */
@@ -40,15 +42,18 @@ static int visit_layer(void *user, quern__layer *l, const char *group, quern_err
     return status;
 }
 
-/* Visits the variables of an optimizer below `group`. */
+/* Visits the variables of an optimizer below `group`. Files of Keras 2 have them in the same order,
+ * but without the learning rate (v->no_rate). */
 static int visit_optimizer(const quern__optimizer *o, const char *group, visitor *v,
                            quern_error *err)
 {
     char path[256];
-    int status = QUERN_OK;
+    int status = QUERN_OK, at = 0;
     quern__variable *own;
     for (int i = 0; status >= 0 && (own = quern__optimizer_variable(o, i)); i++) {
-        snprintf(path, sizeof path, "%s/vars/%d", group, i);
+        if (v->no_rate && own == o->rate)
+            continue;
+        snprintf(path, sizeof path, "%s/vars/%d", group, at++);
         status = v->fn(v, path, own, NULL, err);
     }
     return status;
@@ -147,16 +152,22 @@ static int read_one(visitor *v, const char *path, quern__variable *of, const cha
     return status;
 }
 
-/* Whether the file has all variables of the optimizer. Otherwise they are ignored, as in Keras,
- * with a warning unless the optimizer never made a step. */
-static bool keeps_as_much(const quern__optimizer *o, quern__h5 *h)
+/* Whether the file has all variables of the optimizer, for files of Keras 2 without the learning
+ * rate (*no_rate). Otherwise they are ignored, as in Keras, with a warning unless the optimizer
+ * never made a step. */
+static bool keeps_as_much(const quern_model *m, quern__h5 *h, bool *no_rate)
 {
+    const quern__optimizer *o = m->optimizer;
     char path[64] = "optimizer/vars/0";
     uint64_t object;
     int found = 0;
     while (found < 1 << 20 &&
            quern__h5_find(h, h->root, path, &object, &(quern_error){ 0 }) == QUERN_OK)
         snprintf(path, sizeof path, "optimizer/vars/%d", ++found);
+    *no_rate =
+        m->keras_2 && !o->n_inner && !o->schedule && found == quern__optimizer_count(o, false) - 1;
+    if (*no_rate)
+        return true;
     if (found && found != quern__optimizer_count(o, false) &&
         found != quern__optimizer_count(o, true))
         quern__warn("%s: the optimizer starts from the beginning: the file has %d of its "
@@ -171,9 +182,10 @@ int quern__weights_read(quern_model *m, const char *path, const char *bytes, siz
     quern__h5 h;
     visitor v = { .fn = read_one, .from = &h, .where = path };
     int status = quern__h5_open(&h, bytes, n, path, err);
+    h.once = true;
     if (status >= 0)
         status = quern__model_walk(m, visit_layer, &v, err);
-    if (status >= 0 && m->optimizer && keeps_as_much(m->optimizer, &h))
+    if (status >= 0 && m->optimizer && keeps_as_much(m, &h, &v.no_rate))
         status = visit_optimizer(m->optimizer, "optimizer", &v, err);
     if (status >= 0)
         status = quern__unread(&h, &v.read, err);

@@ -3,6 +3,7 @@
  * 3; writes those of Keras 3 (keras.src.legacy.saving.legacy_h5_format). */
 #include "base/json.h"
 #include "legacy.h"
+#include "model/model_struct.h"
 
 #include <stdio.h>
 #include <stdlib.h>

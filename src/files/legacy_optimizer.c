@@ -2,6 +2,7 @@
  * writes names of slots: before TensorFlow 2.11 "Adam/dense/kernel/m:0", slot by slot; since then
  * "Adam/m/dense/kernel:0", variable by variable. */
 #include "legacy.h"
+#include "model/model_struct.h"
 
 #include <string.h>
 

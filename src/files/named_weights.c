@@ -2,6 +2,7 @@
  * `.safetensors` and `.npz` by name. A map renames weights: lines "weight = name in the file",
  * followed by "transposed" for a transposed matrix. */
 #include "named_weights.h"
+#include "model/model_struct.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -13,36 +13,17 @@ int quern__pass_check(const quern_model *m, quern__mode mode, int64_t batch_size
         return quern__fail(err, QUERN_INVALID, steps < 0 ? "steps" : "batch_size",
                            "%lld is outside 0 … %lld", (long long)(steps < 0 ? steps : batch_size),
                            (long long)(steps < 0 ? INT64_MAX : INT32_MAX));
-    if (mode == QUERN__TEST && !m->optimizer)
+    if (mode == QUERN__TEST && !quern__model_compiled(m))
         return quern__not_compiled(m, err);
-    return mode == QUERN__TEST && m->sums
+    return mode == QUERN__TEST && quern__model_totals_in_use(m)
                ? quern__model_waits(m, "an evaluation within an epoch", err)
                : QUERN_OK;
 }
 
 quern__queue_opts quern__queue_opts_of(const quern_model *m, quern__mode mode, int64_t batch_size)
 {
-    quern__queue_opts o = { .seed = m->b->seed, .depth = 1 };
-    o.spec.n_inputs = m->n_in;
-    o.spec.n_targets = mode == QUERN__PREDICT ? 0 : m->n_out;
-    o.spec.batch_size = batch_size ? batch_size : m->b->records ? m->b->records : 32;
-    for (int i = 0; i < m->n_in; i++) {
-        o.spec.shapes[i] = quern_model_input_shape(m, i);
-        o.spec.dtypes[i] = quern__tensor_dtype(m->b, m->in[i]);
-        o.spec.names[i] = quern__producer(m->b, m->in[i])->layer->name;
-    }
-    for (int i = 0; i < o.spec.n_targets; i++)
-        o.spec.names[m->n_in + i] = quern__producer(m->b, m->out[i])->layer->name;
-    for (int i = 0; i < o.spec.n_targets; i++)
-        o.spec.dtypes[m->n_in + i] = quern_model_target(m, i, &o.spec.shapes[m->n_in + i]);
-    for (int i = 0; i < o.spec.n_targets; i++) {
-        quern_shape out = quern_model_output_shape(m, i);
-        o.spec.means[i] = quern__loss_means(m->loss_rows[i], m->loss_configs[i], &out,
-                                            &o.spec.classes[i], &o.spec.ignored[i]);
-    }
-    o.spec.schema = m->schema;
-    for (int i = 0; i < o.spec.n_targets; i++)
-        o.spec.weights[i] = quern__model_weights_shape(m, i, QUERN_WEIGHTS_STEPS);
+    quern__queue_opts o = { .seed = quern__model_seed(m), .depth = 1 };
+    quern__model_spec(m, mode, batch_size, &o.spec);
     return o;
 }
 
@@ -50,10 +31,11 @@ void quern__logs_name(quern__logs *logs, const quern_model *m, char (*val_names)
                       bool validated)
 {
     logs->n = logs->n_own = 0;
-    for (int i = 0; i < m->n_means; i++)
-        logs->names[logs->n++] = m->means[i].name;
-    for (int i = 0; i < m->n_means && validated; i++) {
-        snprintf(val_names[i], sizeof *val_names, "val_%s", m->means[i].name);
+    int n = quern_model_logs(m);
+    for (int i = 0; i < n; i++)
+        logs->names[logs->n++] = quern_model_log_name(m, i);
+    for (int i = 0; i < n && validated; i++) {
+        snprintf(val_names[i], sizeof *val_names, "val_%s", quern_model_log_name(m, i));
         logs->names[logs->n++] = val_names[i];
     }
     logs->event.names = logs->names;
@@ -67,17 +49,19 @@ void quern__logs_read(quern__logs *logs, const quern_model *m, int at)
 
 /* Sets the sample weights of each target. A target that had weights once keeps them: a later batch
  * without weights gets weight 1. */
-static int weights_of(const quern__pass *p, quern_batch *b, quern__weighing *how, void **weights,
-                      quern_error *err)
+static int set_sample_weights(const quern__pass *p, quern_batch *b, quern__weighing *how,
+                              void **weights, quern_error *err)
 {
+    quern__weighing planned = quern__model_weighing(p->m, p->mode);
     *how = (quern__weighing){ 0 };
     for (int i = 0; i < b->spec->n_targets; i++) {
-        uint8_t own = (uint8_t)b->weighs[i], before = p->m->programs[p->mode].weighing.of[i];
+        uint8_t own = (uint8_t)b->weighs[i], before = planned.of[i];
         uint8_t now = own ? own : b->has_weights ? QUERN_WEIGHTS_RECORDS : before;
         if (before && now != before && p->done > 0)
             return quern__fail(err, QUERN_SHAPE, b->spec->names[b->spec->n_inputs + i],
-                               "its weights were one a record%s, now they are not",
-                               before == QUERN_WEIGHTS_STEPS ? " and step" : "");
+                               "the shape of its sample weights changed; until now there was one "
+                               "weight per record%s",
+                               before == QUERN_WEIGHTS_STEPS ? " and time step" : "");
         how->of[i] = now;
         weights[i] =
             own || !(b->has_weights || now) ? (void *)b->target_weights[i] : (void *)b->weights;
@@ -96,7 +80,10 @@ static int run_batch(const quern__pass *p, quern_batch *b, quern_error *err)
     void *arrays[3 * QUERN_MAX_ARRAYS];
     const float *out[QUERN__MAX_IO];
     const quern_string *kept[QUERN_MAX_ARRAYS];
-    int n = b->spec->n_inputs + b->spec->n_targets, status;
+    int n = b->spec->n_inputs + b->spec->n_targets,
+        status = quern__model_close(p->m, b->spec->shapes, err);
+    if (status < 0)
+        return status;
     if (p->mode == QUERN__PREDICT) {
         status = quern__model_prepare(p->m, QUERN__PREDICT, b->spec->batch_size, NULL, err);
         if (status >= 0)
@@ -110,14 +97,14 @@ static int run_batch(const quern__pass *p, quern_batch *b, quern_error *err)
     }
     quern__weighing how;
     memcpy(arrays, b->arrays, (size_t)n * sizeof *arrays);
-    status = weights_of(p, b, &how, arrays + n, err);
+    status = set_sample_weights(p, b, &how, arrays + n, err);
     return status < 0 ? status
                       : quern__model_run(p->m, p->mode, arrays, &how, b->size, b->spec->batch_size,
                                          b->epoch, b->first + p->before, err);
 }
 
 /* Calls the hooks of a batch with its logs. */
-static int tell(quern__pass *p, bool end, quern_error *err)
+static int call_batch_hooks(quern__pass *p, bool end, quern_error *err)
 {
     static const quern__moment moments[QUERN__MODES][2] = {
         [QUERN__TRAIN] = { QUERN__TRAIN_BATCH_BEGIN, QUERN__TRAIN_BATCH_END },
@@ -131,23 +118,23 @@ static int tell(quern__pass *p, bool end, quern_error *err)
     p->logs->event.records = p->samples;
     if (end && p->mode != QUERN__PREDICT)
         quern__logs_read(p->logs, p->m, 0);
-    return quern__tell(p->callbacks, p->n_callbacks, moment, p->logs, err);
+    return quern__callbacks_call(p->callbacks, p->n_callbacks, moment, p->logs, err);
 }
 
 static int one_batch(quern__pass *p, quern_batch *b, quern_error *err)
 {
     int status = quern__labels_check(b, quern__queue_source(p->queue), err);
     status = status < 0 || !p->classes ? status : quern__class_weights_weigh(p->classes, b, err);
-    int began = status < 0 ? status : tell(p, false, err),
+    int began = status < 0 ? status : call_batch_hooks(p, false, err),
         ran = began < 0 ? began : run_batch(p, b, err);
     if (ran < 0)
         return ran;
     p->samples += b->size;
-    int ended = tell(p, true, err);
+    int ended = call_batch_hooks(p, true, err);
     if (ended < 0)
         return ended;
     p->stopped = began == QUERN_END || ran == QUERN_END || ended == QUERN_END;
-    if (p->mode == QUERN__PREDICT || isfinite(*(double *)p->m->means[0].measure->total->data))
+    if (p->mode == QUERN__PREDICT || isfinite(quern__model_loss_total(p->m)))
         return QUERN_OK;
     return !p->stopped ? quern__loss_is_broken(p, b, err) /* the first step with a bad loss */
            : p->broken ? (quern__loss_is_broken(p, b, p->broken), QUERN_OK)
@@ -185,7 +172,7 @@ void quern__pass_shortfall(const quern__pass *p, char *out, size_t size)
              (p->steps >= 0 ? p->steps : p->done) == 1 ? "" : "s");
 }
 
-void quern__pass_told_short(const quern__pass *p, int status, const char *what)
+void quern__pass_warn_short(const quern__pass *p, int status, const char *what)
 {
     char text[100];
     if (status != QUERN_END || p->stopped || p->steps < 0)

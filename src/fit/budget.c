@@ -13,7 +13,7 @@ static size_t rounded(size_t bytes, size_t grain) { return (bytes + grain - 1) /
 
 /* The heap is rounded up to large steps. Its size varies by some hundred bytes between two plans,
  * and rounding keeps the plans equal. */
-static size_t steady(size_t held)
+static size_t rounded_heap(size_t held)
 {
     static atomic_size_t before;
     size_t now = rounded(held, heap_grain), then = atomic_load(&before),
@@ -33,7 +33,7 @@ static size_t runtime_of(const quern__process *now, const quern__model_size *mod
            held = now->heap > own ? now->heap - own : 0;
     if (now->resident_files > now->files / 4)
         files = now->files;
-    size_t heap = steady(held), least = now->anonymous > own ? now->anonymous - own : 0;
+    size_t heap = rounded_heap(held), least = now->anonymous > own ? now->anonymous - own : 0;
     if (now->heap == 0) /* malloc does not report its heap */
         heap = rounded(least, 1 << 20);
     return files + heap + margin;
@@ -44,7 +44,7 @@ static size_t runtime_of(const quern__process *now, const quern__model_size *mod
 static size_t weighing_bytes(const quern_model *m, int64_t batch_size)
 {
     size_t bytes = 0;
-    for (int i = 0; i < m->n_out; i++) {
+    for (int i = 0; i < quern_model_outputs(m); i++) {
         quern_shape s =
             quern__shape_close(quern__model_weights_shape(m, i, QUERN_WEIGHTS_STEPS), batch_size);
         bytes += (size_t)quern_shape_count(&s) * bytes_weighted;
@@ -64,40 +64,49 @@ typedef struct budgeting {
     quern_plan *plan;
 } budgeting;
 
+/* Plans the graph of the validation, whose data may have other sizes at open axes. */
+static int plan_validation(budgeting *b, int64_t size, quern_error *err)
+{
+    int status = quern__close_over(b->m, b->o->validation_data, err);
+    if (status >= 0)
+        status = quern__model_plan(b->m, QUERN__TEST, size, NULL, err);
+    return status < 0 ? status : quern__close_over(b->m, b->train, err);
+}
+
 /* Plans the graphs of a run. Returns the larger of their arenas. */
-static int plan_programs(budgeting *b, int low_memory, int64_t parts, quern_error *err)
+static int plan_programs(budgeting *b, int low_memory, int64_t micro_batches, quern_error *err)
 {
     quern_model *m = b->m;
-    quern__model_set_thrift(m, low_memory);
+    quern__model_set_low_memory(m, low_memory);
     int64_t size = b->queue.spec.batch_size;
-    int status = quern__model_set_parts(m, parts, b->o->split_batch == QUERN_SPLIT_ANY, err);
+    int status =
+        quern__model_set_micro_batches(m, micro_batches, b->o->split_batch == QUERN_SPLIT_ANY, err);
     if (status >= 0)
         status = quern__model_plan(m, QUERN__TRAIN, size, &b->weighing, err);
     if (status >= 0 && b->o->validation_data)
-        status = quern__model_plan(m, QUERN__TEST, size, NULL, err);
+        status = plan_validation(b, size, err);
     if (status < 0)
         return status;
-    const quern__plan *train = m->programs[QUERN__TRAIN].plan,
-                      *test = m->programs[QUERN__TEST].plan;
+    quern__plan_size train = quern__model_plan_size(m, QUERN__TRAIN),
+                     test = quern__model_plan_size(m, QUERN__TEST);
     quern_plan *p = b->plan;
-    size_t arena = train->arena_bytes, stack = train->stack_bytes;
-    if (b->o->validation_data && test->arena_bytes > arena)
-        arena = test->arena_bytes;
-    p->arena = train->arena_bytes;
-    p->arena_lower_bound = train->lower_bound_bytes;
-    p->gradients = train->gradient_bytes + quern__parts_bytes(m);
-    p->activations = arena - train->gradient_bytes + weighing_bytes(m, size) + 128;
-    p->workspace = (size_t)m->threads * stack +
+    size_t arena = train.arena;
+    if (b->o->validation_data && test.arena > arena)
+        arena = test.arena;
+    p->arena = train.arena;
+    p->arena_lower_bound = train.lower_bound;
+    p->gradients = train.gradients + quern__micro_batches_bytes(m);
+    p->activations = arena - train.gradients + weighing_bytes(m, size) + 128;
+    p->workspace = (size_t)quern__model_threads(m) * train.stack +
                    (size_t)(b->queue.workers + 2 + (b->o->checkpoint != NULL)) * stack_of_reader;
-    p->micro_batches = parts;
-    p->seconds = train->seconds * (double)parts;
-    p->low_memory = low_memory != QUERN__THRIFT_NONE;
-    p->recompute =
-        m->programs[QUERN__TRAIN].recomputed ? low_memory - QUERN__THRIFT_RECOMPUTE + 1 : 0;
+    p->micro_batches = micro_batches;
+    p->seconds = train.seconds * (double)micro_batches;
+    p->low_memory = low_memory != QUERN__LOW_MEMORY_NONE;
+    p->recompute = train.recomputes ? low_memory - QUERN__LOW_MEMORY_RECOMPUTE + 1 : 0;
     return QUERN_OK;
 }
 
-static void add_up(budgeting *b, int depth)
+static void sum_memory(budgeting *b, int depth)
 {
     quern_plan *p = b->plan;
     b->queue.depth = depth;
@@ -138,8 +147,8 @@ static void find_largest(quern_plan *p)
 static bool shorten_queue(budgeting *b, int wanted)
 {
     int depth = wanted;
-    for (add_up(b, depth); b->plan->total > b->plan->budget && depth > 1;)
-        add_up(b, --depth);
+    for (sum_memory(b, depth); b->plan->total > b->plan->budget && depth > 1;)
+        sum_memory(b, --depth);
     return b->plan->total <= b->plan->budget;
 }
 
@@ -148,61 +157,62 @@ static bool shorten_queue(budgeting *b, int wanted)
  * micro-batches come last. */
 typedef struct measure {
     int low_memory;
-    int64_t parts;
+    int64_t micro_batches;
 } measure;
 
 static bool next_measure(const budgeting *b, measure *m)
 {
-    bool undone = m->low_memory >= QUERN__THRIFT_RECOMPUTE &&
+    bool undone = m->low_memory >= QUERN__LOW_MEMORY_RECOMPUTE &&
                   !b->plan->recompute; /* the graph has nothing to recompute */
-    if (m->parts == 1 && m->low_memory < QUERN__THRIFT_MOST && !undone) {
+    if (m->micro_batches == 1 && m->low_memory < QUERN__LOW_MEMORY_MOST && !undone) {
         m->low_memory++;
         return true;
     }
-    if (b->o->split_batch == QUERN_SPLIT_NEVER || *b->m->programs[QUERN__TRAIN].whole)
+    if (b->o->split_batch == QUERN_SPLIT_NEVER || *quern__model_undivided(b->m))
         return false;
-    if (m->parts > 1 && m->low_memory == QUERN__THRIFT_FRUGAL) {
-        m->low_memory = QUERN__THRIFT_MOST;
+    if (m->micro_batches > 1 && m->low_memory == QUERN__LOW_MEMORY_SCHEDULE) {
+        m->low_memory = QUERN__LOW_MEMORY_MOST;
         return true;
     }
-    m->parts *= 2;
-    m->low_memory = QUERN__THRIFT_FRUGAL;
-    return m->parts <= b->queue.spec.batch_size;
+    m->micro_batches *= 2;
+    m->low_memory = QUERN__LOW_MEMORY_SCHEDULE;
+    return m->micro_batches <= b->queue.spec.batch_size;
 }
 
 /* Tries plans from the fastest on until one fits. With `all`, or if none fits, it tries each of
  * them, to find the smallest. */
-static int choose(budgeting *b, bool all, quern_error *err)
+static int choose_plan(budgeting *b, bool all, quern_error *err)
 {
     quern_plan *p = b->plan, chosen = { 0 };
     int wanted = b->o->max_queue_size ? b->o->max_queue_size : 10;
-    measure now = { QUERN__THRIFT_NONE, 1 }, own = now;
+    measure now = { QUERN__LOW_MEMORY_NONE, 1 }, own = now;
     size_t least = SIZE_MAX;
     double fastest = 0;
     int vain = 0; /* consecutive measures that saved nothing */
     do {
-        int status = plan_programs(b, now.low_memory, now.parts, err);
+        int status = plan_programs(b, now.low_memory, now.micro_batches, err);
         if (status < 0)
             return status;
-        fastest = now.low_memory == QUERN__THRIFT_NONE ? p->seconds : fastest;
+        fastest = now.low_memory == QUERN__LOW_MEMORY_NONE ? p->seconds : fastest;
         p->fits = shorten_queue(b, wanted);
         quern_plan found = *p;
-        add_up(b, 1);
+        sum_memory(b, 1);
         if (!chosen.fits && (found.fits || p->total < least)) {
             chosen = found;
             own = now;
         }
         vain = p->total < least ? 0 : vain + 1;
         least = p->total < least ? p->total : least;
-    } while ((all || !chosen.fits) && !(now.parts > 1 && vain > 7) && next_measure(b, &now));
-    int status = plan_programs(b, own.low_memory, own.parts, err);
+    } while ((all || !chosen.fits) && !(now.micro_batches > 1 && vain > 7) &&
+             next_measure(b, &now));
+    int status = plan_programs(b, own.low_memory, own.micro_batches, err);
     *p = chosen;
     p->smallest = all || !p->fits ? least : 0;
     p->relative_time = fastest > 0 ? p->seconds / fastest : 1;
     return status;
 }
 
-static int refuse(const quern_plan *p, quern_error *err)
+static int budget_error(const quern_plan *p, quern_error *err)
 {
     int status =
         quern__fail(err, QUERN_BUDGET, p->limit,
@@ -235,16 +245,19 @@ static int plan_fit(budgeting *b, bool always, quern_error *err)
 {
     quern_plan *p = b->plan;
     const quern_fit_opts *o = b->o;
-    if (!b->m->team && quern_model_set_threads(b->m, b->m->threads, err) < 0)
+    if (quern__model_start_threads(b->m, err) < 0)
         return QUERN_INVALID;
+    int closed = quern__close_over(b->m, b->train, err);
+    if (closed < 0)
+        return closed;
     b->queue = quern__queue_opts_of(b->m, QUERN__TRAIN, o->batch_size);
     b->queue.workers = o->no_workers ? 0 : o->workers ? o->workers : 1;
-    b->queue.bad = (b->train && b->train->bad.policy) ||
-                   (o->validation_data && o->validation_data->bad.policy);
-    for (int i = 0; o->class_weight && i < b->m->n_out; i++)
+    b->queue.bad = (b->train && quern__generator_bad_policy(b->train)) ||
+                   (o->validation_data && quern__generator_bad_policy(o->validation_data));
+    for (int i = 0; o->class_weight && i < quern_model_outputs(b->m); i++)
         b->weighing.of[i] = QUERN_WEIGHTS_RECORDS;
     *p = (quern_plan){ 0 };
-    int status = plan_programs(b, QUERN__THRIFT_NONE, 1,
+    int status = plan_programs(b, QUERN__LOW_MEMORY_NONE, 1,
                                err); /* the measurement below includes the graphs */
     if (status < 0)
         return status;
@@ -254,16 +267,14 @@ static int plan_fit(budgeting *b, bool always, quern_error *err)
     b->size = quern__model_bytes(b->m);
     p->weights = b->size.weights;
     p->optimizer = b->size.optimizer;
-    b->now.heap -= b->now.heap > b->m->arena_bytes
-                       ? b->m->arena_bytes
-                       : 0; /* an earlier run's arena, which this run reuses */
+    size_t arena = quern__model_arena_bytes(b->m); /* of an earlier run; this run reuses it */
+    b->now.heap -= b->now.heap > arena ? arena : 0;
     b->runtime = b->now.peak ? runtime_of(&b->now, &b->size) : 0;
     p->readers = quern__source_bytes(b->train, &b->queue.spec, !o->no_shuffle);
     if (o->validation_data)
         p->readers += quern__source_bytes(o->validation_data, &b->queue.spec, false);
     for (int i = 0; i < o->n_callbacks; i++)
-        if (o->callbacks[i]->bytes)
-            p->callbacks += o->callbacks[i]->bytes(o->callbacks[i]->user, b->m);
+        p->callbacks += quern__callback_bytes(o->callbacks[i], b->m);
     if (o->checkpoint) /* the checkpoint exists together with all values of a step, and holds the
                           state of callbacks */
         p->callbacks += p->callbacks + b->size.image;
@@ -277,9 +288,9 @@ static int plan_fit(budgeting *b, bool always, quern_error *err)
              p->budget == SIZE_MAX      ? ""
              : p->budget == limit.bytes ? limit.name
                                         : "memory");
-    status = choose(b, always, err);
+    status = choose_plan(b, always, err);
     find_largest(p);
-    return status < 0 ? status : p->fits ? QUERN_OK : refuse(p, err);
+    return status < 0 ? status : p->fits ? QUERN_OK : budget_error(p, err);
 }
 
 int quern_plan_fit(quern_model *m, quern_generator *train, const quern_fit_opts *opts,
@@ -293,7 +304,7 @@ int quern_plan_fit(quern_model *m, quern_generator *train, const quern_fit_opts 
         status = quern__fit_callbacks_given(&o, err);
     if (status >= 0)
         status = quern__model_waits(m, "another plan", err);
-    if (status >= 0 && !m->optimizer)
+    if (status >= 0 && !quern__model_compiled(m))
         status = quern__not_compiled(m, err);
     if (status >= 0)
         status = quern__backup_wanted(o.callbacks, o.n_callbacks, &backup, err);
@@ -306,15 +317,16 @@ int quern__budget(quern_model *m, quern_generator *train, const quern_fit_opts *
                   quern_error *err)
 {
     quern__process nothing = { 0 };
-    m->slab_limit = 0;
+    quern__model_limit_arena(m, 0);
     if (!o->memory && !o->plan && quern__process_limit(&nothing, 0, 0).bytes == SIZE_MAX) {
-        quern__model_set_thrift(m, QUERN__THRIFT_NONE);
-        return quern__model_set_parts(m, 1, false, err);
+        quern__model_set_low_memory(m, QUERN__LOW_MEMORY_NONE);
+        return quern__model_set_micro_batches(m, 1, false, err);
     }
     budgeting b = { .m = m, .train = train, .o = o, .plan = plan };
     int status = plan_fit(&b, false, err);
     if (status >= 0 && plan->budget != SIZE_MAX)
-        m->slab_limit = plan->gradients + plan->activations - quern__parts_bytes(m);
+        quern__model_limit_arena(m, plan->gradients + plan->activations -
+                                        quern__micro_batches_bytes(m));
     if (status >= 0 && plan->micro_batches > 1)
         quern__warn("the memory budget fits only %lld micro-batches: gradient accumulation changes "
                     "rounding%s",
@@ -327,12 +339,9 @@ int quern__budget(quern_model *m, quern_generator *train, const quern_fit_opts *
     return status;
 }
 
-int quern_plan_live(const quern_model *m, size_t *live, int room)
+int quern_plan_live(const quern_model *m, size_t *live, int capacity)
 {
-    if (!m || (!live && room > 0))
+    if (!m || (!live && capacity > 0))
         return 0;
-    const quern__plan *p = m->programs[QUERN__TRAIN].plan;
-    for (int i = 0; p && i < p->n_phases && i < room; i++)
-        live[i] = p->live[i];
-    return p ? p->n_phases : 0;
+    return quern__model_live(m, live, capacity);
 }

@@ -29,13 +29,13 @@ int quern__checkpoint_previous(const char *path, char *out, size_t size, quern_e
 void *quern__checkpoint_piece(const quern__checkpointing *c, int k, size_t *size)
 {
     int variables = 0;
-    for (quern__variable *v; (v = quern__model_run_variable(c->m, variables)); variables++)
+    for (void *data; (data = quern__model_run_array(c->m, variables, size)); variables++)
         if (variables == k)
-            return quern__shape_bytes(&v->shape, v->dtype, size) ? v->data : NULL;
+            return data;
     return quern__callbacks_bytes(c->callbacks, c->n_callbacks, k - variables, size);
 }
 
-static char *pack(const quern__checkpointing *c, size_t *n, quern_error *err)
+static char *pack_state(const quern__checkpointing *c, size_t *n, quern_error *err)
 {
     size_t size;
     const void *from;
@@ -56,7 +56,7 @@ static char *pack(const quern__checkpointing *c, size_t *n, quern_error *err)
 
 /* ---- run.json ---- */
 
-static json_t *hex(const uint8_t *bytes, size_t n)
+static json_t *hex_text(const uint8_t *bytes, size_t n)
 {
     char text[2 * QUERN_MAX_STATE + 1];
     for (size_t i = 0; i < n; i++)
@@ -70,15 +70,15 @@ json_t *quern__checkpoint_options(const quern__checkpointing *c)
 {
     char data[24], seed[24];
     snprintf(data, sizeof data, "%016llx", (unsigned long long)c->fingerprint);
-    snprintf(seed, sizeof seed, "%llu", (unsigned long long)c->m->b->seed);
-    int64_t parts = c->m->parts.n ? c->m->parts.n : 1;
-    json_t *all = json_pack("{s:I, s:I, s:I, s:b, s:s?, s:i, s:s, s:s}", "batch_size",
-                            (json_int_t)c->batch_size, "parts", (json_int_t)parts,
-                            "steps_per_epoch", (json_int_t)c->o->steps_per_epoch, "shuffle",
-                            !c->o->no_shuffle, "class_weight", c->o->class_weight, "bad_records",
-                            c->source->bad.policy, "seed", seed, "data", data);
-    if (all && c->m->schema)
-        json_object_set_new(all, "schema", quern__schema_write(c->m->schema));
+    snprintf(seed, sizeof seed, "%llu", (unsigned long long)quern__model_seed(c->m));
+    json_t *all =
+        json_pack("{s:I, s:I, s:I, s:b, s:s?, s:i, s:s, s:s}", "batch_size",
+                  (json_int_t)c->batch_size, "parts", (json_int_t)quern__model_micro_batches(c->m),
+                  "steps_per_epoch", (json_int_t)c->o->steps_per_epoch, "shuffle",
+                  !c->o->no_shuffle, "class_weight", c->o->class_weight, "bad_records",
+                  quern__generator_bad_policy(c->source), "seed", seed, "data", data);
+    if (all && quern_model_schema(c->m))
+        json_object_set_new(all, "schema", quern__schema_write(quern_model_schema(c->m)));
     return all;
 }
 
@@ -88,7 +88,7 @@ static json_t *run_json(const quern__checkpointing *c, const quern__place *p)
     size_t size = 0;
     json_t *position = NULL;
     if (quern_generator_save(c->source, state, sizeof state, &size, NULL) >= 0)
-        position = hex(state, size);
+        position = hex_text(state, size);
     return json_pack("{s:i, s:s?, s:b, s:I, s:I, s:I, s:I, s:I, s:o?, s:o, s:o, s:o}", "format",
                      QUERN__RUN_FORMAT, "isa", quern_isa(), "ended", (int)p->ended, "epoch",
                      (json_int_t)p->epoch, "step", (json_int_t)p->step, "records",
@@ -147,7 +147,7 @@ struct quern__checkpoint_writer {
     quern_error error; /* of the last checkpoint */
 };
 
-static void *writer_runs(void *arg)
+static void *writer_main(void *arg)
 {
     quern__checkpoint_writer *w = arg;
     pthread_mutex_lock(&w->lock);
@@ -178,16 +178,16 @@ int quern__checkpoint_open(quern__checkpointing *c, quern_error *err)
     w->single = c->single;
     pthread_mutex_init(&w->lock, NULL);
     pthread_cond_init(&w->changed, NULL);
-    if (quern__thread_start(&w->thread, writer_runs, w)) {
+    if (quern__thread_start(&w->thread, writer_main, w)) {
         quern__free(w);
-        return quern__fail(err, QUERN_NOMEM, "checkpoint", "cannot start its thread");
+        return quern__fail(err, QUERN_NOMEM, "checkpoint", "its thread cannot start");
     }
     c->writer = w;
     return QUERN_OK;
 }
 
 /* Waits until the writer is idle. Returns the status of its last write. */
-static int wait_for(quern__checkpoint_writer *w, quern_error *err)
+static int wait_for_writer(quern__checkpoint_writer *w, quern_error *err)
 {
     pthread_mutex_lock(&w->lock);
     while (w->given)
@@ -208,7 +208,7 @@ int quern__checkpoint_failed(quern__checkpointing *c, quern_error *err)
     pthread_mutex_lock(&w->lock);
     bool failed = !w->given && w->error.code;
     pthread_mutex_unlock(&w->lock);
-    return failed ? wait_for(w, err) : QUERN_OK;
+    return failed ? wait_for_writer(w, err) : QUERN_OK;
 }
 
 int quern__checkpoint_close(quern__checkpointing *c, quern_error *err)
@@ -216,7 +216,7 @@ int quern__checkpoint_close(quern__checkpointing *c, quern_error *err)
     quern__checkpoint_writer *w = c->writer;
     if (!w)
         return QUERN_OK;
-    int status = wait_for(w, err);
+    int status = wait_for_writer(w, err);
     pthread_mutex_lock(&w->lock);
     w->stop = true;
     pthread_cond_broadcast(&w->changed);
@@ -238,7 +238,7 @@ static int add_run(const quern__checkpointing *c, const quern__place *p, quern__
     json_t *run = run_json(c, p);
     char *text = quern__json_text(run, 0), *own = text ? quern__strdup(text) : NULL;
     int status = quern__members_add(all, QUERN__RUN_JSON, own, own ? strlen(own) : 0, err);
-    char *bytes = status < 0 ? NULL : pack(c, &n, err);
+    char *bytes = status < 0 ? NULL : pack_state(c, &n, err);
     if (status >= 0)
         status = bytes ? quern__members_add(all, QUERN__RUN_BYTES, bytes, n, err) : QUERN_NOMEM;
     json_decref(run);
@@ -250,7 +250,7 @@ int quern__checkpoint_write(quern__checkpointing *c, const quern__place *p, quer
 {
     quern__checkpoint_writer *w = c->writer;
     quern__members all = { 0 };
-    int status = wait_for(w, err); /* at most one write is in progress */
+    int status = wait_for_writer(w, err); /* at most one write is in progress */
     if (status >= 0)
         status = quern__callbacks_sync(c->callbacks, c->n_callbacks, err);
     if (status >= 0)

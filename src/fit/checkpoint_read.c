@@ -12,7 +12,7 @@
 enum { most_bytes = 1 << 30 }; /* of run.bin */
 
 /* Number of bytes in a hexadecimal text; -1: not hexadecimal. */
-static int64_t unhex(json_t *v, uint8_t *out)
+static int64_t bytes_of_hex(json_t *v, uint8_t *out)
 {
     const char *text = json_string_value(v);
     size_t n = text ? strlen(text) : 1;
@@ -27,8 +27,8 @@ static int64_t unhex(json_t *v, uint8_t *out)
     return (int64_t)(n / 2);
 }
 
-static int unpack(const quern__checkpointing *c, const char *bytes, size_t n, const char *path,
-                  quern_error *err)
+static int unpack_state(const quern__checkpointing *c, const char *bytes, size_t n,
+                        const char *path, quern_error *err)
 {
     size_t at = 0, size;
     void *to;
@@ -38,13 +38,13 @@ static int unpack(const quern__checkpointing *c, const char *bytes, size_t n, co
             (memcpy(&length, bytes + at, sizeof length), length != size) ||
             n - at - sizeof length < size)
             return quern__fail(err, QUERN_INVALID, path,
-                               "the run had other metrics, states or callbacks");
+                               "the run had different metrics, states or callbacks");
         memcpy(to, bytes + at + sizeof length, size);
         at += sizeof length + size;
     }
     return at == n ? QUERN_OK
                    : quern__fail(err, QUERN_INVALID, path,
-                                 "the run had more metrics, states or callbacks");
+                                 "the run had more metrics, states or callbacks than this run");
 }
 
 /* A checkpoint in memory. */
@@ -62,7 +62,7 @@ static void taken_free(taken *t)
     *t = (taken){ 0 };
 }
 
-static int take(const char *path, taken *t, quern_error *err)
+static int read_checkpoint(const char *path, taken *t, quern_error *err)
 {
     *t = (taken){ .members = { { .name = "config.json", .limit = QUERN__MOST_JSON },
                                { .name = "model.weights.h5" },
@@ -76,7 +76,7 @@ static int take(const char *path, taken *t, quern_error *err)
                                               t->members[2].name, err)
                            : NULL;
         if (!t->run || quern__config_int(t->run, "format") != QUERN__RUN_FORMAT)
-            status = quern__fail(err, QUERN_FORMAT, path, "is no checkpoint of this version");
+            status = quern__fail(err, QUERN_FORMAT, path, "is not a checkpoint of this version");
     }
     if (status < 0)
         taken_free(t);
@@ -84,7 +84,7 @@ static int take(const char *path, taken *t, quern_error *err)
 }
 
 /* The compile config without the learning rate, which may change during a run. Returns new. */
-static json_t *settings(json_t *config)
+static json_t *compile_settings(json_t *config)
 {
     json_t *own = json_deep_copy(json_object_get(config, "compile_config"));
     json_object_del(json_object_get(json_object_get(own, "optimizer"), "build_config"),
@@ -99,13 +99,14 @@ static int same_run(const quern__checkpointing *c, const taken *t, const char *p
 {
     json_t *now = quern__config_write(c->m), *own = quern__checkpoint_options(c),
            *before = json_object_get(t->run, "asked"), *v;
-    json_t *compiled = settings(now), *then_compiled = settings(t->config);
+    json_t *compiled = compile_settings(now), *then_compiled = compile_settings(t->config);
     const char *key;
     int status = QUERN_OK;
     if (!json_equal(json_object_get(now, "config"), json_object_get(t->config, "config")))
-        status = quern__fail(err, QUERN_INVALID, path, "is of another model");
+        status = quern__fail(err, QUERN_INVALID, path, "belongs to a different model");
     else if (!json_equal(compiled, then_compiled))
-        status = quern__fail(err, QUERN_INVALID, path, "is of a model that was compiled otherwise");
+        status = quern__fail(err, QUERN_INVALID, path,
+                             "belongs to a model with different compile arguments");
     json_object_foreach(own, key, v)
     {
         json_t *then = json_object_get(before, key);
@@ -113,15 +114,17 @@ static int same_run(const quern__checkpointing *c, const taken *t, const char *p
             continue;
         bool names = !strcmp(key, "schema");
         if (names || !strcmp(key, "data")) {
-            status = quern__fail(err, QUERN_INVALID, path, "is of a run on other %s",
+            status = quern__fail(err, QUERN_INVALID, path, "belongs to a run with different %s",
                                  names ? "columns or classes" : "data");
             continue;
         }
         char *was = quern__json_text(then, 0), *is = quern__json_text(v, 0);
-        status = quern__fail(err, QUERN_INVALID, path, "is of a run with %s %s, this one has %s",
-                             key, was ? was : "?", is ? is : "?");
+        status =
+            quern__fail(err, QUERN_INVALID, path, "belongs to a run with %s %s, this run has %s",
+                        key, was ? was : "?", is ? is : "?");
         if (!strcmp(key, "parts"))
-            quern__hint(err, "the memory decides into how many parts a batch is divided");
+            quern__hint(
+                err, "the memory budget decides the number of micro-batches: use the same budget");
         free(was);
         free(is);
     }
@@ -134,7 +137,7 @@ static int same_run(const quern__checkpointing *c, const taken *t, const char *p
 
 /* Warns if the run used kernels of another instruction set, whose results differ in bits. Older
  * files do not record it. */
-static void tell_isa(const taken *t, const char *path)
+static void warn_isa(const taken *t, const char *path)
 {
     const char *then = json_string_value(json_object_get(t->run, "isa")), *now = quern_isa(), *same;
     int k = 0;
@@ -143,13 +146,13 @@ static void tell_isa(const taken *t, const char *path)
     while ((same = quern_isa_name(k)) && !quern__isa_same_bits(then, same))
         k++;
     quern__warn(
-        "%s: the run was computed by %s, this one goes on by %s, which rounds otherwise; %s%s%s",
-        path, then, now, same ? "--isa " : "this processor has no kind of its bits",
-        same ? same : "", same ? " gives the same bits" : "");
+        "%s: the run used %s kernels, this run uses %s kernels, which round differently; %s%s%s",
+        path, then, now, same ? "--isa " : "this processor has no kernels with equal results",
+        same ? same : "", same ? " is bit-identical" : "");
 }
 
-static int go_on(quern__checkpointing *c, const taken *t, const char *path, quern__place *p,
-                 quern_error *err)
+static int restore_run(quern__checkpointing *c, const taken *t, const char *path, quern__place *p,
+                       quern_error *err)
 {
     uint8_t state[QUERN_MAX_STATE];
     json_t *position = json_object_get(t->run, "position");
@@ -163,15 +166,13 @@ static int go_on(quern__checkpointing *c, const taken *t, const char *path, quer
                          .placed = json_is_string(position) };
     if (status >= 0 &&
         (p->epoch < 0 || p->step < 0 || p->records < 0 || p->batches < p->step || p->bad < 0))
-        status = quern__fail(err, QUERN_FORMAT, path, "%s is broken", QUERN__RUN_JSON);
+        status = quern__fail(err, QUERN_FORMAT, path, "%s is not valid", QUERN__RUN_JSON);
     if (status >= 0)
         status = quern__weights_read(c->m, path, t->members[1].bytes, t->members[1].n, err);
     if (status >= 0 && p->placed) {
-        int64_t n = unhex(position, state);
-        c->source->position.going = false; /* the queue is open, but no epoch has started */
-        status = n < 0 ? quern__fail(err, QUERN_FORMAT, path, "the position in the data is broken")
-                       : quern_generator_restore(c->source, state, (size_t)n, err);
-        c->source->position.going = true;
+        int64_t n = bytes_of_hex(position, state);
+        status = n < 0 ? quern__fail(err, QUERN_FORMAT, path, "the resume position is not valid")
+                       : quern__generator_place(c->source, state, (size_t)n, err);
     }
     if (status >= 0)
         quern__history_read(c->h, json_object_get(t->run, "history"));
@@ -188,23 +189,23 @@ int quern__checkpoint_find(quern__checkpointing *c, quern__place *p, quern_error
     c->found = t;
     if (!t)
         return status < 0 ? status : quern__fail_memory(err, sizeof *t);
-    if (take(path, t, &first) < 0) {
+    if (read_checkpoint(path, t, &first) < 0) {
         bool missing = first.code == QUERN_NOTFOUND;
         path = previous;
-        if (take(path, t, &second) < 0) {
+        if (read_checkpoint(path, t, &second) < 0) {
             quern__checkpoint_forget(c);
             if (missing && second.code == QUERN_NOTFOUND)
                 return QUERN_END;
             *err = missing ? second : first;
             return err->code;
         }
-        quern__warn("%s: %s; the one before it is used", c->o->checkpoint, first.text);
+        quern__warn("%s: %s; the run resumes from %s", c->o->checkpoint, first.text, path);
     }
-    status = go_on(c, t, path, p, err);
+    status = restore_run(c, t, path, p, err);
     if (status < 0)
         quern__checkpoint_forget(c);
     else
-        tell_isa(t, path);
+        warn_isa(t, path);
     return status;
 }
 
@@ -214,7 +215,7 @@ int quern__checkpoint_finish(quern__checkpointing *c, quern_error *err)
     int status = quern__callbacks_restore(c->callbacks, c->n_callbacks,
                                           json_object_get(t->run, "callbacks"), err);
     if (status >= 0)
-        status = unpack(c, t->members[3].bytes, t->members[3].n, c->o->checkpoint, err);
+        status = unpack_state(c, t->members[3].bytes, t->members[3].n, c->o->checkpoint, err);
     quern__checkpoint_forget(c);
     return status;
 }
@@ -228,12 +229,13 @@ void quern__checkpoint_forget(quern__checkpointing *c)
 }
 
 /* Opens the newest valid file: `path` or path.previous. */
-static int take_newest(const char *path, taken *t, quern_error *err)
+static int read_newest_checkpoint(const char *path, taken *t, quern_error *err)
 {
     char previous[4096];
     quern_error first = { 0 };
     int status = quern__checkpoint_previous(path, previous, sizeof previous, err);
-    if (status < 0 || take(path, t, &first) >= 0 || take(previous, t, NULL) >= 0)
+    if (status < 0 || read_checkpoint(path, t, &first) >= 0 ||
+        read_checkpoint(previous, t, NULL) >= 0)
         return status;
     *err = first;
     return first.code;
@@ -243,7 +245,7 @@ int64_t quern__checkpoint_batch_size(const char *path)
 {
     quern_error err = { 0 };
     taken t;
-    if (take_newest(path, &t, &err) < 0)
+    if (read_newest_checkpoint(path, &t, &err) < 0)
         return 0;
     int64_t size = quern__config_int(json_object_get(t.run, "asked"), "batch_size");
     taken_free(&t);
@@ -254,7 +256,7 @@ int quern_checkpoint_read(const char *path, quern_checkpoint *out, quern_error *
 {
     QUERN__ENTER(err, QUERN_INVALID, "path", path, "out", out);
     taken t;
-    int status = take_newest(path, &t, err);
+    int status = read_newest_checkpoint(path, &t, err);
     if (status < 0)
         return status;
     *out = (quern_checkpoint){ .epoch = quern__config_int(t.run, "epoch"),

@@ -31,8 +31,8 @@ static int64_t class_named(const char *key, const quern_batch_spec *spec, quern_
 }
 
 /* Reads one "CLASS:WEIGHT" of n bytes. */
-static int read_one(const char *p, size_t n, const quern_batch_spec *spec, int64_t *class,
-                    double *weight, quern_error *err)
+static int read_class_weight(const char *p, size_t n, const quern_batch_spec *spec, int64_t *class,
+                             double *weight, quern_error *err)
 {
     char *own = quern__strndup(p, n), *colon = own ? strrchr(own, ':') : NULL, *end = NULL;
     if (!own)
@@ -59,7 +59,7 @@ int quern__class_weights_read(const char *text, const quern_batch_spec *spec,
             size_t n = strcspn(p, ",");
             int64_t k = 0;
             double w = 0;
-            int status = read_one(p, n, spec, &k, &w, err);
+            int status = read_class_weight(p, n, spec, &k, &w, err);
             if (status < 0)
                 return status;
             if (pass == 0)
@@ -108,7 +108,7 @@ static void weigh_targets(quern_batch *b, int64_t r, float weight)
     }
 }
 
-static int no_weight(const quern_batch *b, int64_t r, int64_t k, quern_error *err)
+static int no_weight_error(const quern_batch *b, int64_t r, int64_t k, quern_error *err)
 {
     const char *name =
         k >= 0 && k < most_classes ? quern_schema_class(b->spec->schema, 0, (int)k) : NULL;
@@ -133,7 +133,7 @@ int quern__class_weights_weigh(const quern__class_weights *c, quern_batch *b, qu
             return QUERN_INVALID;
         }
         if (k < 0 || k >= c->n || isnan(c->weight[k]))
-            return no_weight(b, r, k, err);
+            return no_weight_error(b, r, k, err);
         b->weights[r] = c->weight[k] * (b->has_weights ? b->weights[r] : 1);
         weigh_targets(b, r, c->weight[k]);
     }

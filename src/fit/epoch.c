@@ -3,15 +3,16 @@
 
 #include <string.h>
 
-int quern__fit_tell(quern__fitting *f, quern__moment moment, quern__logs *logs, quern_error *err)
+int quern__fit_call_hooks(quern__fitting *f, quern__moment moment, quern__logs *logs,
+                          quern_error *err)
 {
     logs->event.seconds = quern__now() - f->start;
     logs->event.wait_seconds = f->train ? quern__queue_waited(f->train) - f->waited : 0;
-    return quern__tell(f->callbacks, f->n_callbacks, moment, logs, err);
+    return quern__callbacks_call(f->callbacks, f->n_callbacks, moment, logs, err);
 }
 
 /* Reports a validation with fewer steps than validation_steps: a warning once, or an error. */
-static int fell_short(quern__fitting *f, const quern__pass *p, quern_error *err)
+static int validation_shortfall(quern__fitting *f, const quern__pass *p, quern_error *err)
 {
     char what[100];
     quern__pass_shortfall(p, what, sizeof what);
@@ -23,35 +24,19 @@ static int fell_short(quern__fitting *f, const quern__pass *p, quern_error *err)
     return QUERN_OK;
 }
 
-static bool asked_to_end(const quern__fitting *f) { return f->o.interrupt && *f->o.interrupt; }
+static bool is_interrupted(const quern__fitting *f) { return f->o.interrupt && *f->o.interrupt; }
 
 /* Whether a wait for a batch ended by an interrupt. A program that received the same signal counts
  * too. */
-static bool cut_off(const quern__fitting *f, int status)
+static bool ended_by_interrupt(const quern__fitting *f, int status)
 {
-    return (status == QUERN_CANCELED || status == QUERN_USER) && asked_to_end(f);
+    return (status == QUERN_CANCELED || status == QUERN_USER) && is_interrupted(f);
 }
 
 static int after_validation_batch(quern__pass *p, quern_error *err)
 {
     (void)err;
-    return asked_to_end(p->user) ? QUERN_CANCELED : QUERN_OK;
-}
-
-/* Saves the accumulators of training to `kept`, or restores them (NULL: returns their size). */
-static size_t copy_sums(quern_model *m, char *kept, bool back)
-{
-    size_t at = 0, bytes;
-    quern__variable *v;
-    for (int i = 0; (v = quern__model_run_variable(m, i)) != NULL; i++) {
-        if (!quern__shape_bytes(&v->shape, v->dtype, &bytes))
-            continue;
-        if (kept)
-            memcpy(back ? (char *)quern__variable_numbers(v) : kept + at,
-                   back ? kept + at : (char *)quern__variable_numbers(v), bytes);
-        at += bytes;
-    }
-    return at;
+    return is_interrupted(p->user) ? QUERN_CANCELED : QUERN_OK;
 }
 
 /* Runs validation, between the last batch and the end of an epoch. */
@@ -67,12 +52,12 @@ static int validate(quern__fitting *f, quern_error *err)
                       .after = after_validation_batch,
                       .user = f };
     quern__model_reset(f->m);
-    f->m->sums = true;
+    quern__model_set_totals_in_use(f->m, true);
     f->test_logs.event = f->logs.event;
     f->test_logs.event.validating = true;
     f->test_logs.event.steps = f->o.validation_steps;
     quern__logs_name(&f->test_logs, f->m, f->val_names, false);
-    int status = quern__fit_tell(f, QUERN__TEST_BEGIN, &f->test_logs, err);
+    int status = quern__fit_call_hooks(f, QUERN__TEST_BEGIN, &f->test_logs, err);
     if (status >= 0)
         status = quern__queue_begin(f->valid, 0, p.steps, true, err);
     if (status >= 0)
@@ -81,21 +66,21 @@ static int validate(quern__fitting *f, quern_error *err)
         return status;
     if (p.samples == 0)
         return quern__source_empty(f->o.validation_data, err);
-    if (status == QUERN_END && !p.stopped && p.steps >= 0 && fell_short(f, &p, err) < 0)
+    if (status == QUERN_END && !p.stopped && p.steps >= 0 && validation_shortfall(f, &p, err) < 0)
         return QUERN_INVALID;
     quern__logs_read(&f->test_logs, f->m, 0);
-    f->m->sums = false;
+    quern__model_set_totals_in_use(f->m, false);
     f->test_logs.event.batch = p.done;
-    return quern__fit_tell(f, QUERN__TEST_END, &f->test_logs, err);
+    return quern__fit_call_hooks(f, QUERN__TEST_END, &f->test_logs, err);
 }
 
 /* Logs the number of bad records, if the policy does not fail the run. */
 static void log_bad(quern__fitting *f, bool validated)
 {
     f->logs.open = true;
-    if (f->source->bad.policy)
+    if (quern__generator_bad_policy(f->source))
         quern_event_log(&f->logs.event, "bad_records", (double)quern__queue_bad(f->train));
-    if (validated && f->o.validation_data->bad.policy)
+    if (validated && quern__generator_bad_policy(f->o.validation_data))
         quern_event_log(&f->logs.event, "val_bad_records", (double)quern__queue_bad(f->valid));
 }
 
@@ -103,17 +88,18 @@ static void log_bad(quern__fitting *f, bool validated)
  * batch repeats it. */
 static int validate_or_leave(quern__fitting *f, const quern__pass *p, quern_error *err)
 {
-    char *kept =
-        f->o.interrupt && f->o.checkpoint ? quern__alloc(copy_sums(f->m, NULL, false) + 1) : NULL;
+    char *kept = f->o.interrupt && f->o.checkpoint
+                     ? quern__alloc(quern__model_copy_totals(f->m, NULL, false) + 1)
+                     : NULL;
     if (kept)
-        copy_sums(f->m, kept, false);
+        quern__model_copy_totals(f->m, kept, false);
     int status = validate(f, err);
-    if (cut_off(f, status)) {
+    if (ended_by_interrupt(f, status)) {
         f->interrupted = true;
         if (err)
             *err = (quern_error){ 0 };
         if (kept)
-            copy_sums(f->m, kept, true);
+            quern__model_copy_totals(f->m, kept, true);
         int written =
             kept ? quern__fit_checkpoint(f, f->epoch, p->done, p->samples, false, err) : QUERN_OK;
         status = written < 0 ? written : QUERN_CANCELED;
@@ -128,16 +114,17 @@ static int close_epoch(quern__fitting *f, const quern__pass *p, quern_error *err
     bool validated = f->valid && (f->epoch + 1) % quern__fit_validation_freq(&f->o) == 0;
     quern__logs_name(&f->logs, f->m, f->val_names, validated);
     quern__logs_read(&f->logs, f->m, 0);
-    f->m->sums = false;
+    quern__model_set_totals_in_use(f->m, false);
     f->logs.event.batch = p->done;
     f->logs.event.records = p->samples;
     int status = validated ? validate_or_leave(f, p, err) : QUERN_OK;
     if (status < 0)
         return status;
-    for (int i = 0; validated && i < f->m->n_means; i++)
-        f->logs.values[f->m->n_means + i] = f->test_logs.values[i];
+    int n = quern_model_logs(f->m);
+    for (int i = 0; validated && i < n; i++)
+        f->logs.values[n + i] = f->test_logs.values[i];
     log_bad(f, validated);
-    status = quern__fit_tell(f, QUERN__EPOCH_END, &f->logs, err);
+    status = quern__fit_call_hooks(f, QUERN__EPOCH_END, &f->logs, err);
     if (status >= 0)
         quern__history_add(f->h, &f->logs);
     return status;
@@ -182,14 +169,14 @@ static int after_batch(quern__pass *p, quern_error *err)
 static int begin_batches(quern__fitting *f, const quern__pass *p, bool first, quern_error *err)
 {
     const quern_fit_opts *o = &f->o;
-    bool finite = f->source->finite, forever = p->steps >= 0,
+    bool finite = quern__generator_finite(f->source), forever = p->steps >= 0,
          resumed = first && f->place.epoch >= 0, placed = f->place.placed;
     int64_t left = forever ? p->steps - p->done : -1, known = f->logs.event.steps;
     if (resumed && p->done && known && p->done >= known)
         left = 0; /* all batches are done; validation is not */
     if (!resumed || placed || o->no_replay) {
         if (resumed && placed && finite && !forever && !p->done)
-            f->source->position.restored = false; /* a new pass */
+            quern__generator_start_over(f->source);
         return quern__queue_begin(f->train, f->epoch, left, finite && (!forever || first), err);
     }
     int64_t skip = finite && !forever ? f->place.step : f->place.batches;
@@ -203,14 +190,15 @@ static int begin_batches(quern__fitting *f, const quern__pass *p, bool first, qu
 }
 
 /* Restores accumulators and callbacks in the middle of an epoch. */
-static int go_on(quern__fitting *f, quern__pass *p, quern_error *err)
+static int resume_epoch(quern__fitting *f, quern__pass *p, quern_error *err)
 {
     p->done = f->place.step;
     p->samples = f->place.records;
-    bool counted = !f->place.placed && !f->o.no_replay && f->source->finite &&
+    bool counted = !f->place.placed && !f->o.no_replay && quern__generator_finite(f->source) &&
                    p->steps < 0; /* the queue discards and counts the earlier batches */
     p->before = counted ? 0 : f->place.records;
-    if (f->place.placed && f->source->ops->read && f->source->bad.policy == QUERN_BAD_SKIP)
+    if (f->place.placed && quern__generator_indexed(f->source) &&
+        quern__generator_bad_policy(f->source) == QUERN_BAD_SKIP)
         p->before += f->place.bad; /* keeps the indexes of later records */
     int status = quern__model_prepare(f->m, QUERN__TRAIN, f->check.batch_size, NULL, err);
     if (status >= 0)
@@ -222,7 +210,7 @@ static int go_on(quern__fitting *f, quern__pass *p, quern_error *err)
 
 /* Handles a generator that ended in this epoch. Returns QUERN_END if training must stop or the last
  * epoch stays incomplete. */
-static int exhaust(quern__fitting *f, const quern__pass *p, quern_error *err)
+static int handle_exhausted(quern__fitting *f, const quern__pass *p, quern_error *err)
 {
     char what[100];
     bool more = f->epoch + 1 < quern__fit_epochs(&f->o);
@@ -260,19 +248,19 @@ int quern__fit_epoch(quern__fitting *f, bool first, quern_error *err)
     f->logs.event.batch = f->logs.event.records = 0;
     quern__logs_name(&f->logs, f->m, f->val_names, false);
     quern__model_reset(f->m);
-    f->m->sums = true;
+    quern__model_set_totals_in_use(f->m, true);
     f->logs.n = 0; /* no log values yet */
-    int begun = quern__fit_tell(f, QUERN__EPOCH_BEGIN, &f->logs, err);
-    f->logs.n = f->m->n_means;
-    int status = begun < 0 || !first || f->place.epoch < 0 ? begun : go_on(f, &p, err);
+    int begun = quern__fit_call_hooks(f, QUERN__EPOCH_BEGIN, &f->logs, err);
+    f->logs.n = quern_model_logs(f->m);
+    int status = begun < 0 || !first || f->place.epoch < 0 ? begun : resume_epoch(f, &p, err);
     if (status >= 0)
         status = begin_batches(f, &p, first, err);
     if (first && f->place.epoch >= 0)
         quern__queue_restore_bad_count(f->train, f->place.bad);
     if (status >= 0)
         status = quern__pass_run(&p, err);
-    bool exhausted = status == QUERN_END && !f->source->finite;
-    if (cut_off(f, status)) { /* during the wait for a batch */
+    bool exhausted = status == QUERN_END && !quern__generator_finite(f->source);
+    if (ended_by_interrupt(f, status)) { /* during the wait for a batch */
         f->interrupted = true;
         if (err)
             *err = (quern_error){ 0 };
@@ -285,7 +273,7 @@ int quern__fit_epoch(quern__fitting *f, bool first, quern_error *err)
         return f->h->reason = "interrupted", QUERN_END;
     if (p.samples == 0 && f->h->n == 0)
         return quern__source_empty(f->source, err);
-    int ends = exhausted ? exhaust(f, &p, err) : QUERN_OK;
+    int ends = exhausted ? handle_exhausted(f, &p, err) : QUERN_OK;
     if (ends < 0 || p.samples == 0)
         return ends < 0 ? ends : QUERN_END;
     int closed = close_epoch(f, &p, err);

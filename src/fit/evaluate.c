@@ -12,6 +12,8 @@ int64_t quern_evaluate_generator(quern_model *m, quern_generator *data, int64_t 
     int status = quern__pass_check(m, QUERN__TEST, batch_size, steps, err);
     if (status >= 0)
         status = quern__own_batches(m, data, NULL, NULL, &batch_size, err);
+    if (status >= 0)
+        status = quern__close_over(m, data, err);
     if (status < 0)
         return status;
     quern__queue_opts o = quern__queue_opts_of(m, QUERN__TEST, batch_size);
@@ -21,15 +23,15 @@ int64_t quern_evaluate_generator(quern_model *m, quern_generator *data, int64_t 
                       .steps = steps ? steps : -1,
                       .queue = quern__queue_open(data, &o, err) };
     quern__model_reset(m);
-    m->runs++;
+    quern__model_run_begin(m, false);
     status = p.queue ? quern__queue_begin(p.queue, 0, p.steps, false, err) : QUERN_INVALID;
     if (status >= 0)
         status = quern__pass_run(&p, err);
-    m->runs--;
+    quern__model_run_end(m, false);
     quern__queue_close(p.queue);
     if (status >= 0 && p.samples == 0)
         return quern__source_empty(data, err);
-    quern__pass_told_short(&p, status, "evaluation");
+    quern__pass_warn_short(&p, status, "evaluation");
     if (status >= 0 && logs)
         quern__model_read_logs(m, logs);
     return status < 0 ? quern__leave(err, status) : p.samples;
@@ -54,12 +56,12 @@ static quern_generator *part_generator(const quern_model *m, const quern_tensor 
                                        int64_t to, quern_error *err)
 {
     quern_tensor xs[QUERN__MAX_IO], ys[QUERN__MAX_IO];
-    for (int i = 0; i < m->n_in; i++)
+    int n_x = quern_model_inputs(m), n_y = y ? quern_model_outputs(m) : 0;
+    for (int i = 0; i < n_x; i++)
         xs[i] = records_of(&x[i], from, to);
-    for (int i = 0; y && i < m->n_out; i++)
+    for (int i = 0; i < n_y; i++)
         ys[i] = records_of(&y[i], from, to);
-    return quern_array_generator(xs, m->n_in, ys, y ? m->n_out : 0, weights ? weights + from : NULL,
-                                 err);
+    return quern_array_generator(xs, n_x, ys, n_y, weights ? weights + from : NULL, err);
 }
 
 /* The number of records, equal for all arrays; y is NULL without targets. */
@@ -67,11 +69,11 @@ static int64_t count_of(const quern_model *m, const quern_tensor *x, const quern
                         quern_error *err)
 {
     int64_t records = x[0].shape.rank > 0 ? x[0].shape.dims[0] : 0;
-    int status = QUERN_OK;
+    int status = QUERN_OK, n_x = quern_model_inputs(m), n_y = y ? quern_model_outputs(m) : 0;
     char where[16];
-    for (int i = 0; i < m->n_in + (y ? m->n_out : 0) && status >= 0; i++) {
-        bool input = i < m->n_in;
-        int k = input ? i : i - m->n_in;
+    for (int i = 0; i < n_x + n_y && status >= 0; i++) {
+        bool input = i < n_x;
+        int k = input ? i : i - n_x;
         snprintf(where, sizeof where, "%c[%d]", input ? 'x' : 'y', k);
         status = quern__array_check(input ? &x[k] : &y[k], where, records, err);
     }
@@ -91,7 +93,7 @@ quern_history *quern_fit(quern_model *m, const quern_tensor *x, const quern_tens
         return NULL;
     if (!(split >= 0 && split < 1) || (split > 0 && o.validation_data)) {
         quern__fail(err, QUERN_INVALID, "validation_split",
-                    split >= 0 && split < 1 ? "there is validation_data too"
+                    split >= 0 && split < 1 ? "does not combine with validation_data"
                                             : "%g is outside 0 … 1",
                     split);
         return NULL;
@@ -100,7 +102,7 @@ quern_history *quern_fit(quern_model *m, const quern_tensor *x, const quern_tens
         kept = (int64_t)floor((double)count * (1 - split));
     if (kept < 1 || (split > 0 && kept == count)) {
         quern__fail(err, QUERN_INVALID, split > 0 ? "validation_split" : "x",
-                    "%lld of %lld records to train on", (long long)kept, (long long)count);
+                    "leaves %lld of %lld records for training", (long long)kept, (long long)count);
         return NULL;
     }
     o.validation_split = 0;
@@ -135,10 +137,10 @@ typedef struct room {
     int64_t at;
 } room;
 
-static int keep(void *user, const float *const *outputs, int64_t records)
+static int keep_outputs(void *user, const float *const *outputs, int64_t records)
 {
     room *r = user;
-    for (int i = 0; i < r->m->n_out; i++) {
+    for (int i = 0; i < quern_model_outputs(r->m); i++) {
         quern_shape s = quern_model_output_shape(r->m, i);
         size_t per = 1;
         for (int k = 1; k < s.rank; k++)
@@ -154,14 +156,14 @@ int64_t quern_predict(quern_model *m, const quern_tensor *x, int64_t batch_size,
 {
     QUERN__ENTER(err, QUERN_INVALID, "model", m, "x", x, "out", out);
     room r = { .m = m, .out = out };
-    for (int i = 0; i < m->n_out; i++)
+    for (int i = 0; i < quern_model_outputs(m); i++)
         if (!out[i])
-            return quern__fail(err, QUERN_INVALID, "out", "number %d is NULL", i);
+            return quern__fail(err, QUERN_INVALID, "out", "element %d is NULL", i);
     int64_t count = count_of(m, x, NULL, err);
     if (count < 0)
         return count;
     quern_generator *g = part_generator(m, x, NULL, NULL, 0, count, err);
-    int64_t n = g ? quern_predict_generator(m, g, batch_size, 0, keep, &r, err)
+    int64_t n = g ? quern_predict_generator(m, g, batch_size, 0, keep_outputs, &r, err)
                   : quern__leave(err, QUERN_INVALID);
     quern_generator_free(g);
     return n;
@@ -173,24 +175,21 @@ int64_t quern_predict(quern_model *m, const quern_tensor *x, int64_t batch_size,
 static int adapt_node(quern_model *m, int node, quern__queue *q, int64_t steps, bool again,
                       quern_error *err)
 {
-    quern__layer *l = m->b->nodes[node].layer;
+    quern__layer *l = quern__model_layer_of_call(m, node);
     int64_t seen = 0;
     int status = quern__queue_begin(q, 0, steps ? steps : -1, again, err);
     quern_batch *b;
     while (status == QUERN_OK && (status = quern__queue_take(q, &b, err)) == QUERN_OK) {
         quern_tensor in;
-        status = quern__model_value(m, m->b->nodes[node].in[0], l->kind->whole, b->arrays, b->size,
-                                    b->spec->batch_size, &in, err);
+        status =
+            quern__model_layer_input(m, node, b->arrays, b->size, b->spec->batch_size, &in, err);
         if (status >= 0)
-            status = l->kind->adapt(l, &in, seen, err);
-        int64_t channels = l->n_weights ? quern_shape_count(&l->weights[0]->shape) : 1;
-        if (status >= 0)
-            seen += quern_shape_count(&in.shape) / (channels > 0 ? channels : 1);
+            status = quern__layer_adapt(l, &in, &seen, err);
         quern__queue_release(q);
     }
     quern__model_forget(m);
-    if (status >= 0 && seen > 0 && l->kind->adapted)
-        status = l->kind->adapted(l, err);
+    if (status >= 0 && seen > 0)
+        status = quern__layer_adapted(l, err);
     if (status >= 0 && seen == 0)
         return quern__source_empty(quern__queue_source(q), err);
     return status;
@@ -205,27 +204,29 @@ int quern_adapt(quern_model *m, const char *layer, quern_generator *data, int64_
         status = quern__model_waits(m, "adapting", err);
     if (status >= 0)
         status = quern__own_batches(m, data, NULL, NULL, &batch_size, err);
+    if (status >= 0)
+        status = quern__close_over(m, data, err);
     if (status < 0)
         return status;
     quern__queue_opts o = quern__queue_opts_of(m, QUERN__PREDICT, batch_size);
     o.workers = 1;
     quern__queue *q = quern__queue_open(data, &o, err);
     status = q ? QUERN_OK : QUERN_INVALID;
-    m->runs++;
-    for (int k = 0; k < m->b->n && status >= 0; k++) {
-        const quern__layer *l = m->b->nodes[k].layer;
-        bool learns = l->kind->adapt && l->n_constants == 0 && !l->given;
-        bool meant = layer ? !strcmp(l->name, layer) && !m->b->nodes[k].again
-                           : learns && !m->b->nodes[k].again;
-        if (!meant)
+    quern__model_run_begin(m, false);
+    for (int k = 0; k < quern__model_calls(m) && status >= 0; k++) {
+        const quern__layer *l = quern__model_layer_of_call(m, k);
+        if (!l)
+            continue;
+        bool learns = quern__layer_learns(l);
+        if (layer ? strcmp(l->name, layer) != 0 : !learns)
             continue;
         status = learns ? adapt_node(m, k, q, steps, n > 0, err)
                         : quern__fail(err, QUERN_INVALID, layer, "has nothing to adapt");
         n++;
     }
-    m->runs--;
+    quern__model_run_end(m, false);
     quern__queue_close(q);
     if (status >= 0 && layer && n == 0)
-        return quern__fail(err, QUERN_NOTFOUND, layer, "no layer is called so");
+        return quern__fail(err, QUERN_NOTFOUND, layer, "no layer has this name");
     return status < 0 ? quern__leave(err, status) : n;
 }

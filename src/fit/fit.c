@@ -7,7 +7,7 @@
 
 /* The status at the end of a run: an error if the weights are not finite. If a hook stopped
  * training, the status is QUERN_OK and the history has the error. */
-static int check_end(quern__fitting *f, quern_error *err)
+static int check_weights_at_end(quern__fitting *f, quern_error *err)
 {
     bool restored = quern__best_is_restored(f->o.callbacks, f->o.n_callbacks),
          stopped = !strcmp(f->h->reason, "stopped");
@@ -20,8 +20,20 @@ static int check_end(quern__fitting *f, quern_error *err)
     return stopped ? QUERN_OK : own.code;
 }
 
+/* Sets the shapes of validation batches, which may have other sizes at open axes. */
+static int validation_shapes(quern__fitting *f, quern_batch_spec *spec, quern_error *err)
+{
+    int status = quern__close_over(f->m, f->o.validation_data, err);
+    if (status < 0)
+        return status;
+    quern_batch_spec own = quern__queue_opts_of(f->m, QUERN__TEST, spec->batch_size).spec;
+    memcpy(spec->shapes, own.shapes, sizeof own.shapes);
+    memcpy(spec->weights, own.weights, sizeof own.weights);
+    return quern__close_over(f->m, f->source, err);
+}
+
 /* Creates queues, history, class weights and callbacks. */
-static int prepare(quern__fitting *f, quern_error *err)
+static int prepare_run(quern__fitting *f, quern_error *err)
 {
     const quern_fit_opts *o = &f->o;
     quern_plan plan = { 0 };
@@ -43,10 +55,13 @@ static int prepare(quern__fitting *f, quern_error *err)
         return quern__leave(err, QUERN_INVALID);
     if ((status = quern__adopt_schema(f->m, f->source, err)) < 0)
         return status;
-    q.spec.schema = f->m->schema; /* matches the columns of validation data */
+    q.spec.schema = quern_model_schema(f->m); /* matches the columns of validation data */
     if ((status = quern__class_weights_read(o->class_weight, &q.spec, &f->classes, err)) < 0)
         return status;
     q.shuffle = q.forever = q.restart = false;
+    if (quern__model_open(f->m) && o->validation_data &&
+        (status = validation_shapes(f, &q.spec, err)) < 0)
+        return status;
     if (o->validation_data && !(f->valid = quern__queue_open(o->validation_data, &q, err)))
         return quern__leave(err, QUERN_INVALID);
     for (int i = 0; i < o->n_callbacks; i++)
@@ -56,8 +71,9 @@ static int prepare(quern__fitting *f, quern_error *err)
         f->callbacks[f->n_callbacks++] = f->progress;
     f->logs.event =
         (quern_event){ .model = f->m, .epochs = quern__fit_epochs(o), .steps = o->steps_per_epoch };
-    if (!f->logs.event.steps && f->source->count)
-        f->logs.event.steps = (f->source->count + q.spec.batch_size - 1) / q.spec.batch_size;
+    int64_t records = quern__generator_records(f->source);
+    if (!f->logs.event.steps && records > 0)
+        f->logs.event.steps = (records + q.spec.batch_size - 1) / q.spec.batch_size;
     quern__logs_name(&f->logs, f->m, f->val_names, false);
     f->written = quern__now();
     f->place.epoch = -1;
@@ -75,7 +91,7 @@ static int prepare(quern__fitting *f, quern_error *err)
 }
 
 /* Restores a checkpoint if the options ask for it. */
-static int resume(quern__fitting *f, quern_error *err)
+static int resume_run(quern__fitting *f, quern_error *err)
 {
     quern__place p;
     int status = f->o.resume ? quern__checkpoint_find(&f->check, &p, err) : QUERN_END;
@@ -94,7 +110,7 @@ static int resume(quern__fitting *f, quern_error *err)
 static int learn_batches(quern__fitting *f, quern_error *err)
 {
     int64_t size = f->o.batch_size;
-    if (!size && f->o.resume && f->source->ops->first)
+    if (!size && f->o.resume && quern__generator_sets_batches(f->source))
         size = quern__checkpoint_batch_size(f->o.checkpoint);
     int status =
         quern__own_batches(f->m, f->source, f->o.validation_data, f->o.interrupt, &size, err);
@@ -109,14 +125,16 @@ static int open_run(quern__fitting *f, quern_error *err)
     int status = quern__fit_check(f->m, f->source, &f->o, err);
     if (status < 0)
         return status;
-    f->m->runs++;
-    f->m->trains = f->counted = true;
+    quern__model_run_begin(f->m, true);
+    f->counted = true;
     status = quern__fit_backup(&f->o, &f->backup, err);
     if (status >= 0)
         status = quern__fit_look_ahead(f->m, f->source, &f->o, err);
     if (status >= 0)
         status = learn_batches(f, err);
-    return status < 0 ? status : prepare(f, err);
+    if (status >= 0)
+        status = quern__close_over(f->m, f->source, err);
+    return status < 0 ? status : prepare_run(f, err);
 }
 
 /* Runs the epochs that are not done. Returns QUERN_END if a callback or an interrupt ended the run.
@@ -143,12 +161,12 @@ static int run_epochs(quern__fitting *f, quern_error *err)
 
 /* Ends training: the optimizer's averages become the weights, callbacks are called, the weights are
  * checked. */
-static int finish(quern__fitting *f, quern_error *err)
+static int finish_run(quern__fitting *f, quern_error *err)
 {
     if (!f->interrupted && quern__fit_epochs(&f->o) > 0)
-        quern__optimizer_finalize(f->m->optimizer);
-    int status = quern__fit_tell(f, QUERN__TRAIN_END, &f->logs, err);
-    return status < 0 ? status : check_end(f, err);
+        quern__optimizer_finalize(quern__model_optimizer(f->m));
+    int status = quern__fit_call_hooks(f, QUERN__TRAIN_END, &f->logs, err);
+    return status < 0 ? status : check_weights_at_end(f, err);
 }
 
 /* Closes what open_run opened, on each path. Returns the status of the run. */
@@ -168,15 +186,13 @@ static int close_run(quern__fitting *f, int status, quern_error *err)
     quern__free(f->classes.weight);
     quern_callback_free(f->progress);
     if (f->counted)
-        f->m->runs--;
-    if (f->counted)
-        f->m->trains = f->m->sums = false;
+        quern__model_run_end(f->m, true);
     return status;
 }
 
 /* The result of fit: the history, also of an interrupted run, and of a failed run with at least one
  * epoch. */
-static quern_history *result(quern_history *h, int status, quern_error *err)
+static quern_history *run_result(quern_history *h, int status, quern_error *err)
 {
     if (!h && status == QUERN_CANCELED && (h = quern__history_new(1, err))) {
         h->reason = "interrupted";
@@ -209,16 +225,16 @@ quern_history *quern_fit_generator(quern_model *m, quern_generator *train,
     if (status >= 0)
         status = open_run(f, err);
     if (status >= 0)
-        status = resume(f, err);
+        status = resume_run(f, err);
     f->start = quern__now();
     if (status >= 0)
-        status = quern__fit_tell(f, QUERN__TRAIN_BEGIN, &f->logs, err);
+        status = quern__fit_call_hooks(f, QUERN__TRAIN_BEGIN, &f->logs, err);
     if (status >= 0)
         status = run_epochs(f, err);
     if (status >= 0)
-        status = finish(f, err);
+        status = finish_run(f, err);
     status = close_run(f, status, err);
     quern_history *h = f->h;
     quern__free(f);
-    return result(h, status, err);
+    return run_result(h, status, err);
 }

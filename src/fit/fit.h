@@ -46,6 +46,8 @@ int quern__fit_backup(quern_fit_opts *o, quern__backup *backup, quern_error *err
  * their own. */
 int quern__own_batches(const quern_model *m, quern_generator *g, quern_generator *valid,
                        const volatile int *interrupt, int64_t *batch_size, quern_error *err);
+/* data_shapes.c: closes the open axes of a model over the shapes of the data. */
+int quern__close_over(quern_model *m, const quern_generator *g, quern_error *err);
 /* Reports errors that are known before the run reads data: files that are not writable, callbacks
  * that cannot act. */
 int quern__fit_look_ahead(const quern_model *m, const quern_generator *train,
@@ -92,7 +94,7 @@ int quern__pass_run(quern__pass *p, quern_error *err);
 /* Writes "ended after 5 of 20 steps". */
 void quern__pass_shortfall(const quern__pass *p, char *out, size_t size);
 /* Warns if a pass that is not an epoch had fewer steps than asked for. */
-void quern__pass_told_short(const quern__pass *p, int status, const char *what);
+void quern__pass_warn_short(const quern__pass *p, int status, const char *what);
 /* finite_batches.c: the error of a batch whose loss is not finite. It names the first number of the
  * batch that is not finite, if any. */
 int quern__loss_is_broken(const quern__pass *p, const quern_batch *b, quern_error *err);

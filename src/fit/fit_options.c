@@ -3,12 +3,11 @@
 
 #include <unistd.h>
 
-static int refuse_class_weight(const quern_model *m, quern_error *err)
+static int class_weight_error(const quern_model *m, quern_error *err)
 {
-    int status =
-        quern__fail(err, QUERN_INVALID, "class_weight", "the model has %d outputs", m->n_out);
-    quern__hint(err,
-                "give weights of records: --weight COLUMN of a CSV, or w:NAME=FILE of an output");
+    int status = quern__fail(err, QUERN_INVALID, "class_weight", "the model has %d outputs",
+                             quern_model_outputs(m));
+    quern__hint(err, "use sample weights: --weight COLUMN of a CSV, or w:NAME=FILE for an output");
     return status;
 }
 
@@ -20,7 +19,7 @@ int quern__fit_callbacks_given(const quern_fit_opts *o, quern_error *err)
         return QUERN_INVALID;
     for (int i = 0; i < o->n_callbacks; i++)
         if (!o->callbacks[i])
-            return quern__fail(err, QUERN_INVALID, "callbacks", "number %d is NULL", i + 1);
+            return quern__fail(err, QUERN_INVALID, "callbacks", "element %d is NULL", i + 1);
     return QUERN_OK;
 }
 
@@ -32,14 +31,14 @@ static int check_validation(const quern_generator *train, const quern_fit_opts *
     int64_t times = quern__fit_validations(o);
     if (g == train)
         return quern__fail(err, QUERN_INVALID, "validation_data",
-                           "is the generator that is trained on");
-    if (g->finite || g->restarts || o->validation_steps || times < 2)
+                           "is the generator of the training data");
+    if (quern__generator_finite(g) || quern__generator_restarts(g) || o->validation_steps ||
+        times < 2)
         return QUERN_OK;
     int status = quern__fail(err, QUERN_INVALID, "validation_data",
-                             "%s ends with the first of %lld validations and cannot begin anew",
-                             g->where ? g->where : "the generator", (long long)times);
-    quern__hint(err,
-                "a pull generator begins anew by `reset`; with validation_steps it goes on and on");
+                             "%s ends after the first of %lld validations and cannot restart",
+                             quern__generator_where(g, "the generator"), (long long)times);
+    quern__hint(err, "set `reset` of a pull generator, or set validation_steps");
     return status;
 }
 
@@ -66,31 +65,35 @@ int quern__fit_check(const quern_model *m, quern_generator *train, const quern_f
                                (long long)ranges[i].value, (long long)ranges[i].most);
     if (quern__fit_callbacks_given(o, err) < 0 || quern__model_waits(m, "another run", err) < 0)
         return QUERN_INVALID;
-    if (!m->optimizer)
+    if (!quern__model_compiled(m))
         return quern__not_compiled(m, err);
-    if (o->on_exhausted == QUERN_EXHAUSTED_RESTART && !train->finite && !train->restarts)
-        return quern__fail(err, QUERN_INVALID, "on_exhausted", "this generator cannot begin anew");
+    if (o->on_exhausted == QUERN_EXHAUSTED_RESTART && !quern__generator_finite(train) &&
+        !quern__generator_restarts(train))
+        return quern__fail(err, QUERN_INVALID, "on_exhausted", "the generator cannot restart");
     if ((o->validation_steps || o->validation_freq) && !o->validation_data)
         return quern__fail(err, QUERN_INVALID,
                            o->validation_steps ? "validation_steps" : "validation_freq",
-                           "there is no validation data");
+                           "needs validation_data");
     int valid = o->validation_data ? check_validation(train, o, err) : QUERN_OK;
     if (valid < 0)
         return valid;
-    if (o->class_weight && m->n_out > 1)
-        return refuse_class_weight(m, err);
-    if (o->workers > 1 && (!train->ops->read || o->no_workers))
+    if (o->class_weight && quern_model_outputs(m) > 1)
+        return class_weight_error(m, err);
+    if (o->workers > 1 && (!quern__generator_indexed(train) || o->no_workers))
         return quern__fail(err, QUERN_INVALID, "workers",
-                           o->no_workers ? "no_workers is set"
-                                         : "this data is read by one thread; arrays that are not "
-                                           "compressed, .qrec and indexed "
-                                           "generators are read by several");
+                           o->no_workers ? "must be 0 or 1 with no_workers"
+                                         : "needs random access: uncompressed arrays, .qrec files "
+                                           "or an indexed generator");
     if (o->validation_split != 0)
         return quern__fail(err, QUERN_INVALID, "validation_split", "applies to arrays only");
     if (!o->checkpoint && (o->resume || o->checkpoint_steps || o->checkpoint_seconds != 0))
-        return quern__fail(err, QUERN_INVALID, "checkpoint", "there is no file for it");
+        return quern__fail(err, QUERN_INVALID, "checkpoint",
+                           "is missing: it names the file of the checkpoints");
     if (o->checkpoint_steps < 0 || !(o->checkpoint_seconds >= 0))
-        return quern__fail(err, QUERN_INVALID, "checkpoint", "cannot be written so often");
+        return quern__fail(
+            err, QUERN_INVALID, o->checkpoint_steps < 0 ? "checkpoint_steps" : "checkpoint_seconds",
+            "%g is below 0",
+            o->checkpoint_steps < 0 ? (double)o->checkpoint_steps : o->checkpoint_seconds);
     return QUERN_OK;
 }
 
@@ -102,7 +105,8 @@ int quern__fit_backup(quern_fit_opts *o, quern__backup *backup, quern_error *err
     if (status < 0 || !*backup->path)
         return status;
     if (o->checkpoint)
-        return quern__fail(err, QUERN_INVALID, "checkpoint", "backup_and_restore writes its own");
+        return quern__fail(err, QUERN_INVALID, "checkpoint",
+                           "backup_and_restore writes its own checkpoint");
     status = quern__make_folders(backup->path, err);
     if (status < 0)
         return status;
@@ -118,14 +122,15 @@ static quern__outlook look_ahead(const quern_model *m, const quern_generator *tr
 {
     int64_t freq = quern__fit_validation_freq(o);
     bool valid = o->validation_data != NULL;
-    return (quern__outlook){ .model = m,
-                             .validates = valid && quern__fit_validations(o) > 0,
-                             .at_first = valid && (o->initial_epoch + 1) % freq == 0,
-                             .always = valid && freq == 1,
-                             .bad = train->bad.policy != QUERN_BAD_FAIL,
-                             .val_bad = valid && o->validation_data->bad.policy != QUERN_BAD_FAIL,
-                             .resumed =
-                                 o->resume && o->checkpoint && access(o->checkpoint, F_OK) == 0 };
+    return (quern__outlook){
+        .model = m,
+        .validates = valid && quern__fit_validations(o) > 0,
+        .at_first = valid && (o->initial_epoch + 1) % freq == 0,
+        .always = valid && freq == 1,
+        .bad = quern__generator_bad_policy(train) != QUERN_BAD_FAIL,
+        .val_bad = valid && quern__generator_bad_policy(o->validation_data) != QUERN_BAD_FAIL,
+        .resumed = o->resume && o->checkpoint && access(o->checkpoint, F_OK) == 0
+    };
 }
 
 int quern__fit_look_ahead(const quern_model *m, const quern_generator *train,
@@ -139,10 +144,10 @@ int quern__fit_look_ahead(const quern_model *m, const quern_generator *train,
 }
 
 /* Raises *size to the size of the generator's first batch. */
-static int grow(const quern_model *m, quern_generator *g, const volatile int *interrupt,
-                int64_t *size, quern_error *err)
+static int grow_batch_size(const quern_model *m, quern_generator *g, const volatile int *interrupt,
+                           int64_t *size, quern_error *err)
 {
-    int64_t records = g && g->ops->first ? g->ops->first(g, m->b->seed, interrupt, err) : 0;
+    int64_t records = g ? quern__generator_first(g, quern__model_seed(m), interrupt, err) : 0;
     *size = records > *size ? records : *size;
     return records < 0 ? (int)records : QUERN_OK;
 }
@@ -151,12 +156,12 @@ int quern__own_batches(const quern_model *m, quern_generator *g, quern_generator
                        const volatile int *interrupt, int64_t *batch_size, quern_error *err)
 {
     int64_t size = 0;
-    if (*batch_size || m->b->records || !g ||
-        !g->ops->first) /* the run itself sets the size of batches of records */
+    if (*batch_size || quern__model_records(m) || !g ||
+        !quern__generator_sets_batches(g)) /* the run itself sets the size of batches of records */
         return QUERN_OK;
-    int status = grow(m, g, interrupt, &size, err);
+    int status = grow_batch_size(m, g, interrupt, &size, err);
     if (status >= 0)
-        status = grow(m, valid, interrupt, &size, err);
+        status = grow_batch_size(m, valid, interrupt, &size, err);
     *batch_size = status < 0 ? 0 : size;
     return status;
 }

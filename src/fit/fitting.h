@@ -47,7 +47,8 @@ static inline int64_t quern__fit_validations(const quern_fit_opts *o)
 
 /* ---- epoch.c ---- */
 /* Calls all callbacks, with the present times. */
-int quern__fit_tell(quern__fitting *f, quern__moment moment, quern__logs *logs, quern_error *err);
+int quern__fit_call_hooks(quern__fitting *f, quern__moment moment, quern__logs *logs,
+                          quern_error *err);
 /* Writes a checkpoint if the options ask for one and the weights are finite. */
 int quern__fit_checkpoint(quern__fitting *f, int64_t epoch, int64_t step, int64_t records,
                           bool ended, quern_error *err);

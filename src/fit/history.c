@@ -24,11 +24,11 @@ const quern_error *quern_history_error(const quern_history *h)
 
 size_t quern__history_bytes(const quern_model *m)
 {
-    return (size_t)(2 * m->n_means + QUERN__EXTRA_LOGS) * column_bytes;
+    return (size_t)(2 * quern_model_logs(m) + QUERN__EXTRA_LOGS) * column_bytes;
 }
 
 /* File offset of a number of an epoch. */
-static off_t place_of(int64_t epoch, int column)
+static off_t file_offset(int64_t epoch, int column)
 {
     return (off_t)(epoch / per_block * most_names + column) * column_bytes +
            (off_t)(epoch % per_block * (int64_t)sizeof(double));
@@ -36,12 +36,13 @@ static off_t place_of(int64_t epoch, int column)
 
 /* Column `k` in the i-th epoch. A column that was added later is a hole before its first epoch, or
  * is after the end of the file. */
-static double value_of(const quern_history *h, int k, int64_t i)
+static double column_value(const quern_history *h, int k, int64_t i)
 {
     double v;
     if (i / per_block == h->block)
         return h->columns[k][i % per_block];
-    if (i < h->since[k] || i >= h->filed || pread(h->fd, &v, sizeof v, place_of(i, k)) != sizeof v)
+    if (i < h->since[k] || i >= h->filed ||
+        pread(h->fd, &v, sizeof v, file_offset(i, k)) != sizeof v)
         return NAN;
     return v;
 }
@@ -50,7 +51,7 @@ double quern_history_value(const quern_history *h, const char *name, int64_t i)
 {
     for (int k = 0; h && name && i >= 0 && i < h->n && k < h->n_names; k++)
         if (!strcmp(h->names[k], name))
-            return value_of(h, k, i);
+            return column_value(h, k, i);
     return NAN;
 }
 
@@ -67,7 +68,7 @@ void quern_history_free(quern_history *h)
 }
 
 /* Opens a temporary file without a name, which the kernel deletes on close. */
-static int open_nameless(void)
+static int open_unlinked(void)
 {
     const char *own = getenv("TMPDIR"), *const folders[] = { own ? own : "/var/tmp", "/var/tmp",
                                                              "/tmp" };
@@ -86,7 +87,7 @@ quern_history *quern__history_new(int64_t epochs, quern_error *err)
     if (h) {
         h->reason = "completed";
         h->fd = epochs > per_block
-                    ? open_nameless()
+                    ? open_unlinked()
                     : -1; /* opened here, so that the number of descriptors stays constant */
         h->failed = h->fd < 0 ? errno : 0;
     } else
@@ -99,12 +100,12 @@ static void next_block(quern_history *h)
 {
     bool lost = h->filed < h->block * per_block, kept = !lost && h->fd >= 0;
     for (int k = 0; k < h->n_names && kept; k++) {
-        kept = pwrite(h->fd, h->columns[k], column_bytes, place_of(h->block * per_block, k)) ==
+        kept = pwrite(h->fd, h->columns[k], column_bytes, file_offset(h->block * per_block, k)) ==
                column_bytes;
         h->failed = errno;
     }
     if (!kept && !lost)
-        quern__warn("history: numbers of epochs before the last %d are lost: no file of theirs can "
+        quern__warn("history: the logs of all but the last %d epochs are lost: their file cannot "
                     "be written: %s",
                     per_block, strerror(h->failed));
     h->block++;
@@ -112,7 +113,7 @@ static void next_block(quern_history *h)
 }
 
 /* The column of a name; adds it if it does not exist. */
-static int column(quern_history *h, const char *name)
+static int history_column(quern_history *h, const char *name)
 {
     for (int k = 0; k < h->n_names; k++)
         if (!strcmp(h->names[k], name))
@@ -135,7 +136,7 @@ void quern__history_add(quern_history *h, const quern__logs *logs)
     for (int k = 0; k < h->n_names; k++)
         h->columns[k][h->n % per_block] = NAN;
     for (int i = 0; i < logs->n; i++) {
-        int k = column(h, logs->names[i]);
+        int k = history_column(h, logs->names[i]);
         if (k >= 0)
             h->columns[k][h->n % per_block] = logs->values[i];
     }

@@ -13,7 +13,7 @@ static int add_kept(quern_batch_spec *s, char *names, const quern_generator *dat
     for (char *name; names && (name = quern__next_name(&names, ",", &stop));) {
         if (s->n_kept == most_kept)
             return quern__fail(err, QUERN_INVALID, "keep", "more than %d columns", most_kept);
-        if (!data->keeps)
+        if (!quern__generator_keeps(data))
             return quern__fail(err, QUERN_INVALID, "keep", "applies to the columns of a CSV");
         s->shapes[s->n_inputs] = (quern_shape){ .rank = 1, .dims = { -1 } };
         s->dtypes[s->n_inputs] = QUERN_STRING;
@@ -23,14 +23,15 @@ static int add_kept(quern_batch_spec *s, char *names, const quern_generator *dat
     return QUERN_OK;
 }
 
-static int run(quern__pass *p, const quern__queue_opts *o, quern_generator *data, quern_error *err)
+static int run_prediction(quern__pass *p, const quern__queue_opts *o, quern_generator *data,
+                          quern_error *err)
 {
     p->queue = quern__queue_open(data, o, err);
     int status = p->queue ? quern__queue_begin(p->queue, 0, p->steps, false, err) : QUERN_INVALID;
     if (status >= 0)
         status = quern__pass_run(p, err);
     quern__queue_close(p->queue);
-    quern__pass_told_short(p, status, "prediction");
+    quern__pass_warn_short(p, status, "prediction");
     return status >= 0 && !p->samples ? quern__source_empty(data, err) : status;
 }
 
@@ -46,6 +47,8 @@ int64_t quern_predict_with(quern_model *m, quern_generator *data, const quern_pr
         status = quern__pass_check(m, QUERN__PREDICT, batch_size, with.steps, err);
     if (status >= 0)
         status = quern__own_batches(m, data, NULL, NULL, &batch_size, err);
+    if (status >= 0)
+        status = quern__close_over(m, data, err);
     if (status < 0)
         return status;
     quern__queue_opts o = quern__queue_opts_of(m, QUERN__PREDICT, batch_size);
@@ -58,10 +61,10 @@ int64_t quern_predict_with(quern_model *m, quern_generator *data, const quern_pr
     o.workers = 1;
     status = with.keep && !names ? quern__fail_memory(err, strlen(with.keep))
                                  : add_kept(&o.spec, names, data, err);
-    m->runs++;
+    quern__model_run_begin(m, false);
     if (status >= 0)
-        status = run(&p, &o, data, err);
-    m->runs--;
+        status = run_prediction(&p, &o, data, err);
+    quern__model_run_end(m, false);
     quern__free(names);
     return status < 0 ? quern__leave(err, status) : p.samples;
 }

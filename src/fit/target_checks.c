@@ -9,14 +9,14 @@ static const struct {
     double low, high;
     const char *text, *hint;
 } ranges[] = {
-    [QUERN_MEANS_CLASS] = { 0, 0, NULL, "labels begin at 0" },
+    [QUERN_MEANS_CLASS] = { 0, 0, NULL, "labels start at 0" },
     [QUERN_MEANS_BINARY] = { 0, 1, "a binary loss takes 0 and 1, or a probability",
-                             "more than two classes need a unit for each and "
+                             "for more than two classes use one unit per class and "
                              "sparse_categorical_crossentropy" },
     [QUERN_MEANS_SIGN] = { -1, 1, "a hinge loss takes -1 and 1, or 0 and 1", NULL },
     [QUERN_MEANS_ONE_HOT] = { 0, 1,
                               "a categorical loss takes one number for each class, between 0 and 1",
-                              "labels need sparse_categorical_crossentropy" },
+                              "use sparse_categorical_crossentropy for labels" },
     [QUERN_MEANS_ANYTHING] = { 0, 0, NULL, NULL },
 };
 
@@ -42,20 +42,21 @@ static int64_t first_outside(const quern_batch *b, int array, int64_t from, int6
     return from;
 }
 
-static int tell(const quern_batch *b, const quern_generator *g, int target, int64_t record,
-                double v, quern_error *err)
+static int report_target(const quern_batch *b, const quern_generator *g, int target, int64_t record,
+                         double v, quern_error *err)
 {
     const quern_batch_spec *s = b->spec;
     int means = s->means[target];
     char where[256];
-    const char *file = g->file_of ? g->file_of(g, s->n_inputs + target) : g->where;
+    const char *file = quern__generator_file(g, s->n_inputs + target);
     const char *name = s->names[s->n_inputs + target];
-    if (g->ops->read)
-        snprintf(where, sizeof where, "%.200s: record %lld", file ? file : "data",
+    if (quern__generator_indexed(g))
+        snprintf(where, sizeof where, "%.200s: record %lld",
+                 file ? file : quern__generator_where(g, "data"),
                  (long long)b->indices[record] + 1);
     else
         snprintf(where, sizeof where, "%.200s: record %lld of the epoch",
-                 g->where ? g->where : "generator", (long long)(b->first + record) + 1);
+                 quern__generator_where(g, "generator"), (long long)(b->first + record) + 1);
     if (means == QUERN_MEANS_CLASS)
         quern__fail(
             err, QUERN_INVALID, where, "label %g is outside 0 … %lld: output '%s' has %lld classes",
@@ -82,7 +83,7 @@ int quern__labels_check(const quern_batch *b, const quern_generator *g, quern_er
         while ((at = first_outside(b, array, at + 1, n, low, high)) < n) {
             double v = number_at(b, array, at);
             if (!classes || v != (double)s->ignored[t])
-                return tell(b, g, t, at / per, v, err);
+                return report_target(b, g, t, at / per, v, err);
         }
     }
     return QUERN_OK;

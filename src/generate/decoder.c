@@ -20,6 +20,13 @@
 
 enum { chunk_steps = 32 };
 
+/* A graph whose output is the logits, and its plan. */
+typedef struct program {
+    quern__graph *graph;
+    quern__plan *plan;
+    quern__id logits;
+} program;
+
 struct quern_decoder {
     quern_model *m;
     int64_t texts, vocabulary, window,
@@ -29,7 +36,7 @@ struct quern_decoder {
     bool limited; /* the context is limited to `window` tokens */
     const char *hindrance;
     quern__stepping stepping;
-    quern__program step, chunk, whole;
+    program step, chunk, whole;
     int64_t position, n_past; /* steps since the states were reset; tokens in `past` */
     int32_t *past;            /* (texts, window): the last tokens */
     void *x, *p;              /* inputs of a run, in the types of the model */
@@ -39,15 +46,22 @@ struct quern_decoder {
 
 /* ---- programs ---- */
 
+static void program_free(program *p)
+{
+    quern__plan_free(p->plan);
+    quern__graph_free(p->graph);
+    *p = (program){ 0 };
+}
+
 /* The input of a final softmax, across reshapes; 0: the model does not end with a softmax. */
 static quern__id without_softmax(const quern__graph *g, quern__id y)
 {
     for (const quern__value *v = y ? quern__graph_value(g, y) : NULL;
          v && v->kind == QUERN__VALUE_NODE; v = quern__graph_value(g, y)) {
         const quern__node *n = quern__graph_node_at(g, v->node);
-        if (strcmp(n->name, "softmax") && strcmp(n->name, "reshape"))
+        if (n->op != &quern__op_softmax && n->op != &quern__op_reshape)
             break;
-        if (!strcmp(n->name, "softmax"))
+        if (n->op == &quern__op_softmax)
             return n->in[0];
         y = n->in[0];
     }
@@ -63,33 +77,30 @@ static quern__id last_step(quern__graph *g, quern__id y)
 
 /* Builds and plans the program for `steps` steps (0: the whole window). QUERN_END: a layer
  * cannot run in steps; its name is in stepping.refused. */
-static int make_program(quern_decoder *s, quern__program *p, int64_t steps, quern_error *err)
+static int make_program(quern_decoder *s, program *p, int64_t steps, quern_error *err)
 {
     quern_model *m = s->m;
-    quern__id penalty = 0, *ids = quern__zalloc(2 * (size_t)m->b->n_values, sizeof *ids);
-    p->graph = ids ? quern__graph_new() : NULL;
-    if (!p->graph) {
-        quern__free(ids);
-        return quern__fail_memory(err, (size_t)m->b->n_values * sizeof *ids);
-    }
+    quern__id y = 0;
+    p->graph = quern__graph_new();
+    if (!p->graph)
+        return quern__fail_memory(err, sizeof *p);
     s->stepping.steps = steps;
     s->stepping.asked = 0;
     s->stepping.refused = NULL;
-    quern__model_forward(m, p->graph, false, steps ? &s->stepping : NULL, ids, ids + m->b->n_values,
-                         &penalty);
-    quern__id y = ids[m->out[0]], logits = without_softmax(p->graph, y);
+    int status = quern__model_forward_output(m, p->graph, steps ? &s->stepping : NULL, &y, err);
+    if (status < 0)
+        return status;
+    quern__id logits = without_softmax(p->graph, y);
     y = logits ? logits : y;
     if (steps && y && quern__shape_of(p->graph, y)->rank == 3)
         y = last_step(p->graph, y);
-    p->outputs[0] = y;
-    p->capacity = s->texts;
-    quern__free(ids);
+    p->logits = y;
     if (steps && s->stepping.refused) /* the graph after that layer may be invalid */
         return QUERN_END;
     if (quern__graph_status(p->graph))
         return quern__fail(err, quern__graph_status(p->graph), quern__graph_error(p->graph)->where,
                            "%s", quern__graph_error(p->graph)->text);
-    p->plan = quern__plan_new(p->graph, p->outputs, 1, p->capacity, err);
+    p->plan = quern__plan_new(p->graph, &p->logits, 1, s->texts, err);
     return p->plan ? quern__model_make_room(m, p->plan, err) : QUERN_NOMEM;
 }
 
@@ -120,7 +131,7 @@ static int make_programs(quern_decoder *s, quern_error *err)
     }
     s->hindrance = s->stepping.refused;
     s->limited = true;
-    quern__program_free(&s->step);
+    program_free(&s->step);
     return make_program(s, &s->whole, 0, err);
 }
 
@@ -132,14 +143,15 @@ static int decoder_read_model(quern_decoder *s, quern_error *err)
     const quern_model *m = s->m;
     char text[96];
     s->tokens = s->positions = -1;
-    for (int i = 0; i < m->n_in; i++) {
-        if (strstr(quern__producer(m->b, m->in[i])->layer->name, "position"))
+    int n = quern_model_inputs(m);
+    for (int i = 0; i < n; i++) {
+        if (strstr(quern_model_input_name(m, i), "position"))
             s->positions = i;
         else
             s->tokens = i;
     }
-    if (m->n_in > 2 || m->n_out != 1 || s->tokens < 0 || (m->n_in == 2 && s->positions < 0))
-        return quern__fail(err, QUERN_UNSUPPORTED, m->name,
+    if (n > 2 || quern_model_outputs(m) != 1 || s->tokens < 0 || (n == 2 && s->positions < 0))
+        return quern__fail(err, QUERN_UNSUPPORTED, quern__model_name(m),
                            "a language model needs one input of tokens (optionally one of "
                            "positions) and one output");
     quern_shape in = quern_model_input_shape(m, s->tokens), out = quern_model_output_shape(m, 0);
@@ -149,7 +161,7 @@ static int decoder_read_model(quern_decoder *s, quern_error *err)
     bool fits = (in.rank == 2 || (in.rank == 3 && in.dims[2] == s->vocabulary)) && in.dims[1] > 0 &&
                 out.rank >= 2 && out.rank <= 3 && (out.rank == 2 || out.dims[1] == in.dims[1]);
     return fits ? QUERN_OK
-                : quern__fail(err, QUERN_SHAPE, m->name,
+                : quern__fail(err, QUERN_SHAPE, quern__model_name(m),
                               "input shape %s does not fit tokens of a language model",
                               quern_shape_text(&in, text, sizeof text));
 }
@@ -184,8 +196,8 @@ quern_decoder *quern_decoder_new(quern_model *m, int64_t texts, int on_full, que
                      ? QUERN_OK
                      : quern__fail_memory(err, rows);
     }
-    if (status >= 0 && !m->team)
-        status = quern_model_set_threads(m, m->threads, err);
+    if (status >= 0)
+        status = quern__model_start_threads(m, err);
     if (status >= 0)
         status = make_programs(s, err);
     if (status >= 0)
@@ -198,9 +210,9 @@ void quern_decoder_free(quern_decoder *s)
 {
     if (!s)
         return;
-    quern__program_free(&s->step);
-    quern__program_free(&s->chunk);
-    quern__program_free(&s->whole);
+    program_free(&s->step);
+    program_free(&s->chunk);
+    program_free(&s->whole);
     quern__variable_free(s->stepping.position);
     for (int i = 0; i < s->stepping.n_states; i++)
         quern__variable_free(s->stepping.states[i]);
@@ -278,7 +290,7 @@ static void past_append(quern_decoder *s, const int32_t *ids, int64_t stride)
 /* Writes a token or a position in the dtype of the input. */
 static void put_number(const quern_decoder *s, int input, void *array, int64_t at, int64_t number)
 {
-    int dtype = quern__tensor_dtype(s->m->b, s->m->in[input]);
+    int dtype = quern_model_input_dtype(s->m, input);
     if (dtype == QUERN_INT64)
         ((int64_t *)array)[at] = number;
     else if (dtype == QUERN_INT32)
@@ -311,25 +323,20 @@ static int decoder_set_inputs(quern_decoder *s, const int32_t *ids, int64_t stri
 }
 
 /* Runs a program; *logits is valid until the next run. */
-static int decoder_run(quern_decoder *s, quern__program *p, const float **logits, quern_error *err)
+static int decoder_run(quern_decoder *s, program *p, const float **logits, quern_error *err)
 {
     void *arrays[QUERN__MAX_IO] = { 0 };
     arrays[s->tokens] = s->x;
     if (s->positions >= 0)
         arrays[s->positions] = s->p;
     *(float *)s->stepping.position->data = (float)s->position;
-    quern__step_run r = {
-        .arena = s->m->arena, .arrays = arrays, .records = s->texts, .seed = s->m->b->seed
-    };
-    int status = quern__step(s->m->team, p->plan, &r, err);
-    *logits = quern__plan_address(p->plan, p->outputs[0], s->m->arena, arrays);
-    return status;
+    return quern__model_run_plan(s->m, p->plan, p->logits, arrays, s->texts, logits, err);
 }
 
 /* Runs the whole window for the kept tokens. */
 static int run_whole(quern_decoder *s, const float **logits, quern_error *err)
 {
-    const quern_shape *out = quern__shape_of(s->whole.graph, s->whole.outputs[0]);
+    const quern_shape *out = quern__shape_of(s->whole.graph, s->whole.logits);
     if (out->rank == 2 && s->n_past < s->window)
         return quern__fail(err, QUERN_INVALID, "prompt",
                            "%lld tokens, the model needs %lld (layer %s uses a whole window)",

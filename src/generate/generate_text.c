@@ -286,11 +286,12 @@ static int session_prepare(session *s, const char *prompt, quern_error *err)
 {
     quern_sampling sampling = QUERN_SAMPLING_DEFAULTS;
     if (!s->t)
-        return quern__fail(err, QUERN_INVALID, s->m->name, "the model has no tokenizer");
+        return quern__fail(err, QUERN_INVALID, quern__model_name(s->m),
+                           "the model has no tokenizer");
     s->decoder = quern_decoder_new(s->m, s->count, s->o->on_full, err);
     s->vocabulary = s->decoder ? quern_decoder_vocabulary(s->decoder) : 0;
     if (s->decoder && quern_tokenizer_size(s->t) > s->vocabulary)
-        return quern__fail(err, QUERN_SHAPE, s->m->name,
+        return quern__fail(err, QUERN_SHAPE, quern__model_name(s->m),
                            "the model has %lld logits, the tokenizer %lld tokens",
                            (long long)s->vocabulary, (long long)quern_tokenizer_size(s->t));
     s->sampler = s->decoder ? quern_sampler_new(s->o->sampling ? s->o->sampling : &sampling,
@@ -344,7 +345,7 @@ int quern_generate(quern_model *m, const char *prompt, const quern_generate_opts
     int64_t wanted = o->count ? o->count : 1;
     session s = { .m = m,
                   .o = o,
-                  .t = o->tokenizer ? o->tokenizer : m->tokenizer,
+                  .t = o->tokenizer ? o->tokenizer : quern_model_tokenizer(m),
                   .length = o->length ? o->length : 200 };
     const float *logits = NULL;
     s.count = o->beams > wanted ? o->beams : wanted;

@@ -61,7 +61,7 @@ typedef struct quern__value {
     double constant;
 } quern__value;
 
-/* The attributes of a node, besides its inputs. The op's row says what each number means. */
+/* The attributes of a node, besides its inputs. `ops/attributes.h` names the indices. */
 typedef struct quern__attr {
     int64_t i[16];
     double f[8];

@@ -20,11 +20,9 @@ quern__variable *quern__variable_new(const char *path, int dtype, const quern_sh
             .path = quern__strdup(path), .dtype = dtype, .trainable = trainable, .shape = *shape
         };
         /* whole cache lines, and one more after the end */
-        v->data = quern__alloc_aligned((bytes + 63) / 64 * 64 + 64, 64);
-        if (v->path && v->data) {
-            memset(v->data, 0, bytes);
+        v->data = quern__zalloc_aligned((bytes + 63) / 64 * 64 + 64, 64);
+        if (v->path && v->data)
             return v;
-        }
     }
     quern__variable_free(v);
     quern__fail(err, QUERN_NOMEM, path, "out of memory for the weight");

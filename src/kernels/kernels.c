@@ -8,8 +8,6 @@
 
 #include "base/isa.h"
 
-#include <string.h>
-
 bool quern__inputs_are_floats(const quern__call *call)
 {
     for (int i = 0; i < call->n_in; i++)
@@ -18,10 +16,10 @@ bool quern__inputs_are_floats(const quern__call *call)
     return true;
 }
 
-quern__kernel *quern__kernel_among(const quern__call *call, const quern__named_kernel *all)
+quern__kernel *quern__kernel_among(const quern__call *call, const quern__op_kernel *all)
 {
-    for (; all->name; all++)
-        if (!strcmp(call->op->name, all->name))
+    for (; all->op; all++)
+        if (call->op == all->op)
             return quern__inputs_are_floats(call) ? all->kernel : NULL;
     return NULL;
 }
@@ -37,7 +35,7 @@ quern__kernel *quern__kernel_for(const quern__call *call, const char **name)
     };
     int isa = quern__isa(NULL);
     quern__kernel *kernel = isa < 0 ? NULL : kernels_of[isa](call);
-    *name = kernel ? "plain" : "reference";
+    *name = kernel ? "fast" : "reference";
     return kernel ? kernel : call->op->reference;
 }
 
@@ -45,13 +43,23 @@ quern__kernel *quern__kernel_for(const quern__call *call, const char **name)
 size_t quern__kernel_stack(const quern__call *call)
 {
     static const struct {
-        const char *op;
+        const quern__op *op;
         size_t bytes;
-    } large[] = { { "attention_grad", 656 << 10 }, { "attention", 256 << 10 },
-                  { "convolve", 320 << 10 },       { "matmul", 96 << 10 },
-                  { "batched_", 96 << 10 },        { "recurrence", 96 << 10 } };
+    } large[] = {
+        { &quern__op_attention, 256 << 10 },
+        { &quern__op_attention_grad, 656 << 10 },
+        { &quern__op_convolve, 320 << 10 },
+        { &quern__op_convolve_back, 320 << 10 },
+        { &quern__op_convolve_weights, 320 << 10 },
+        { &quern__op_convolve_turn, 320 << 10 },
+        { &quern__op_matmul, 96 << 10 },
+        { &quern__op_batched_matmul, 96 << 10 },
+        { &quern__op_recurrence, 96 << 10 },
+        { &quern__op_recurrence_back, 96 << 10 },
+        { &quern__op_recurrence_again, 96 << 10 },
+    };
     for (size_t i = 0; i < sizeof large / sizeof *large; i++)
-        if (!strncmp(call->op->name, large[i].op, strlen(large[i].op)))
+        if (call->op == large[i].op)
             return large[i].bytes;
     return 16 << 10;
 }

@@ -15,12 +15,12 @@ size_t quern__kernel_stack(const quern__call *call);
 
 /* Whether all inputs are float32, as most fast kernels require. */
 bool quern__inputs_are_floats(const quern__call *call);
-/* A kernel by op name. */
-typedef struct quern__named_kernel {
-    const char *name;
+/* The kernel of an op. */
+typedef struct quern__op_kernel {
+    const quern__op *op;
     quern__kernel *kernel;
-} quern__named_kernel;
+} quern__op_kernel;
 /* The kernel for a call in a table that ends with { 0 }; NULL: none, or an input is not float32. */
-quern__kernel *quern__kernel_among(const quern__call *call, const quern__named_kernel *all);
+quern__kernel *quern__kernel_among(const quern__call *call, const quern__op_kernel *all);
 
 #endif

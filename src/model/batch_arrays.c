@@ -5,7 +5,7 @@
  * An array of the model's dtype is used in place. Others are converted into memory of the model,
  * which grows with the largest batch, so later calls do not allocate. All arrays are checked before
  * the first one is converted. */
-#include "model.h"
+#include "model_struct.h"
 #include "tensor/array_axes.h"
 #include "tensor/convert_dtype.h"
 
@@ -202,6 +202,13 @@ static int batch_read(quern_model *m, batch *b, quern_error *err)
     const quern_tensor *t;
     int n = m->n_in + 2 * m->n_out, status = QUERN_OK;
     b->records = b->x[0].shape.dims[0];
+    if (quern__model_open(m)) {
+        quern_shape in[QUERN__MAX_IO];
+        for (int i = 0; i < m->n_in; i++)
+            in[i] = quern__model_closing(m, i, &b->x[i].shape);
+        if ((status = quern__model_close(m, in, err)) < 0)
+            return status;
+    }
     for (int i = 0; i < n && status >= 0; i++)
         if ((t = given(m, b, i)) != NULL)
             status = check_array(m, t, i, b, err);

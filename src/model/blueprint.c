@@ -9,7 +9,7 @@
  * Errors are sticky, as in a graph: the first one stays in the blueprint, later calls return -1,
  * and quern_model_new reports it. The blueprint owns the layers; a shared layer belongs to its
  * first call. */
-#include "model.h"
+#include "model_struct.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -68,10 +68,12 @@ static int name_layer(quern_blueprint *b, const quern__class *c, json_t *config)
     }
 }
 
-/* The shape of an input: {"shape": [28, 28]} or {"batch_shape": [null, 28, 28]}. `records` gets a
- * fixed batch size. */
-static int input_shape(json_t *config, quern_shape *out, int64_t *records, quern_error *err)
+/* The shape of an input: {"shape": [28, 28]} or {"batch_shape": [null, 28, 28]}; null or "None" is
+ * an open axis. `records` gets a fixed batch size. */
+static int input_shape(json_t *config, quern__symbolic_tensor *input, int64_t *records,
+                       quern_error *err)
 {
+    quern_shape *out = &input->shape;
     json_t *shape = json_object_get(config, "shape"),
            *batch = json_object_get(config, "batch_shape"), *d;
     bool whole = !json_is_array(shape);
@@ -84,11 +86,18 @@ static int input_shape(json_t *config, quern_shape *out, int64_t *records, quern
     {
         if (whole && k == 0)
             continue;
-        if (!json_is_integer(d) || json_integer_value(d) < 1)
+        bool open = json_is_null(d);
+        if (!open && (!json_is_integer(d) || json_integer_value(d) < 1))
             return quern__fail(err, QUERN_SHAPE, "input",
-                               "axis %zu must be a fixed size of at least 1", k + !whole);
-        out->dims[out->rank++] = json_integer_value(d);
+                               "the size of axis %zu must be None or an integer of at least 1",
+                               k + !whole);
+        input->open |= (uint32_t)open << out->rank;
+        out->dims[out->rank++] = open ? QUERN__OPEN_SIZE : json_integer_value(d);
     }
+    input->second = *out;
+    for (int i = 1; i < out->rank; i++)
+        if (input->open >> i & 1)
+            input->second.dims[i] = QUERN__OPEN_SECOND;
     /* store the shape as Keras does: batch_shape with the batch size or null */
     json_t *full = json_array(),
            *first = whole ? json_array_get(batch, 0) : json_object_get(config, "batch_size");
@@ -100,7 +109,8 @@ static int input_shape(json_t *config, quern_shape *out, int64_t *records, quern
         *records = json_integer_value(first);
     json_array_append(full, json_is_integer(first) ? first : json_null());
     for (int i = 1; i < out->rank; i++)
-        json_array_append_new(full, json_integer(out->dims[i]));
+        json_array_append_new(full,
+                              input->open >> i & 1 ? json_null() : json_integer(out->dims[i]));
     json_object_set_new(config, "batch_shape", full);
     json_object_del(config, "shape");
     return QUERN_OK;
@@ -115,32 +125,72 @@ int quern__tensor_dtype(const quern_blueprint *b, int value)
                                                                               : QUERN_FLOAT32;
 }
 
-/* Sets the number and shapes of a node's outputs, by building its nodes in a temporary graph. */
-static int infer(quern_blueprint *b, quern__call_node *node, quern_shape *out, quern_error *err)
+/* Adds the nodes of a call to a temporary graph and gets the shapes of its outputs: the present
+ * ones, or the second ones. */
+static int call_shapes(quern_blueprint *b, quern__call_node *node, bool second,
+                       quern__symbolic_tensor *out, quern_error *err)
 {
-    quern_shape in[QUERN__MAX_ARGUMENTS];
     quern__id ids[QUERN__MAX_ARGUMENTS];
     quern__context pass = { .training = true,
                             .arguments = node->arguments,
                             .options = node->options };
     quern__graph *g = quern__graph_new();
-    for (int i = 0; i < node->n_in; i++) {
-        in[i] = b->values[node->in[i]].shape;
-        ids[i] = g ? quern__graph_batch(g, i, quern__tensor_dtype(b, node->in[i]), &in[i]) : 0;
+    int status = g ? QUERN_OK : quern__fail_memory(err, sizeof *node);
+    for (int i = 0; i < node->n_in && g; i++) {
+        const quern__symbolic_tensor *v = &b->values[node->in[i]];
+        ids[i] = quern__graph_batch(g, i, quern__tensor_dtype(b, node->in[i]),
+                                    second ? &v->second : &v->shape);
     }
-    node->layer->records = b->records;
-    node->layer->arguments = node->arguments;
-    int status = g ? quern__layer_build(node->layer, in, node->n_in,
-                                        quern__hash64(b->seed) + (uint64_t)b->n, err)
-                   : QUERN_NOMEM;
-    if (status >= 0 && !quern__layer_call(node->layer, g, ids, node->n_in, &pass))
+    if (g && !quern__layer_call(node->layer, g, ids, node->n_in, &pass))
         status = quern__fail(err, quern__graph_status(g), quern__graph_error(g)->where, "%s",
                              quern__graph_error(g)->text);
     for (int i = 0; status >= 0 && i < pass.n_out; i++)
-        out[i] = *quern__shape_of(g, pass.out[i]);
+        *(second ? &out[i].second : &out[i].shape) = *quern__shape_of(g, pass.out[i]);
     node->n_out = pass.n_out;
     quern__graph_free(g);
     return status;
+}
+
+/* The same for the second sizes of open axes; axes of outputs that differ are open too. */
+static int infer_open(quern_blueprint *b, quern__call_node *node, quern__symbolic_tensor *out,
+                      quern_error *err)
+{
+    quern_error own = { 0 };
+    int n_out = node->n_out, status = call_shapes(b, node, true, out, &own);
+    if (status < 0 || node->n_out != n_out) {
+        status = quern__fail(err, status < 0 ? status : QUERN_SHAPE, own.where,
+                             "an axis that is None needs a fixed size: %s", own.text);
+        quern__hint(err, "give the input a fixed size");
+        return status;
+    }
+    for (int i = 0; i < n_out; i++)
+        for (int k = 0; k < out[i].shape.rank; k++)
+            out[i].open |= (uint32_t)(out[i].shape.dims[k] != out[i].second.dims[k]) << k;
+    return QUERN_OK;
+}
+
+/* Sets the number and shapes of a node's outputs. */
+static int infer(quern_blueprint *b, quern__call_node *node, quern__symbolic_tensor *out,
+                 quern_error *err)
+{
+    quern_shape in[QUERN__MAX_ARGUMENTS];
+    uint32_t open = 0;
+    quern__layer *l = node->layer;
+    for (int i = 0; i < node->n_in; i++) {
+        in[i] = b->values[node->in[i]].shape;
+        open |= b->values[node->in[i]].open;
+    }
+    l->records = b->records;
+    l->arguments = node->arguments;
+    int status =
+        quern__layer_build(l, in, node->n_in, quern__hash64(b->seed) + (uint64_t)b->n, err);
+    for (int i = 0; i < l->n_in && i < node->n_in && !node->again; i++)
+        l->in[i] = quern__symbolic_shape(b, node->in[i]);
+    if (status >= 0)
+        status = call_shapes(b, node, false, out, err);
+    for (int i = 0; i < node->n_out && status >= 0; i++)
+        out[i].second = out[i].shape;
+    return status < 0 || !open ? status : infer_open(b, node, out, err);
 }
 
 /* Ensures capacity for one more node and its values. The number is limited, because recursive
@@ -208,9 +258,9 @@ static int check_count(const quern__layer *l, int n, const char *words, quern_er
 
 /* Adds a node to the blueprint. */
 static int blueprint_add_node(quern_blueprint *b, quern__call_node *node, const quern__inputs *in,
-                              const quern_shape *input, const char *words)
+                              const quern__symbolic_tensor *input, const char *words)
 {
-    quern_shape shapes[QUERN__MAX_RESULTS];
+    quern__symbolic_tensor out[QUERN__MAX_RESULTS] = { 0 };
     const quern__class *c = node->layer->kind;
     node->n_in = in->n;
     node->in = quern__zalloc((size_t)in->n + 1, sizeof *node->in);
@@ -226,11 +276,11 @@ static int blueprint_add_node(quern_blueprint *b, quern__call_node *node, const 
     }
     /* an input has its given shape; other layers infer theirs */
     node->n_out = 1;
-    shapes[0] = *input;
+    out[0] = *input;
     if (status >= 0)
         status = check_count(node->layer, in->n, words, &b->error);
     if (status >= 0 && in->n)
-        status = infer(b, node, shapes, &b->error);
+        status = infer(b, node, out, &b->error);
     if (status < 0) {
         quern__fail(&b->error, status, words, "cannot create this layer");
         free_node(node);
@@ -238,9 +288,12 @@ static int blueprint_add_node(quern_blueprint *b, quern__call_node *node, const 
     }
     /* the values of the call */
     node->first = b->n_values;
-    for (int i = 0; i < node->n_out; i++)
-        b->values[b->n_values++] =
-            (quern__symbolic_tensor){ .node = b->n, .output = i, .shape = shapes[i] };
+    for (int i = 0; i < node->n_out; i++) {
+        out[i].node = b->n;
+        out[i].output = i;
+        b->values[b->n_values++] = out[i];
+    }
+    b->open = b->open || (!node->n_in && input->open);
     b->nodes[b->n++] = *node;
     return node->first;
 }
@@ -268,12 +321,13 @@ static int add_layer(quern_blueprint *b, const quern__class *c, json_t *config, 
                             : "the first layer must be an input");
         return -1;
     }
-    quern_shape shape = { 0 };
+    quern__symbolic_tensor shape = { 0 };
     name_layer(b, c, config);
     int status = in->n ? QUERN_OK : input_shape(config, &shape, &b->records, &b->error);
     quern__call_node node = { .layer = quern__layer_new(c, config, &b->error) };
     if (node.layer) {
         node.layer->room = &b->room;
+        node.layer->nesting = &quern__nested_model;
         node.layer->unfilled = b->unfilled;
         node.layer->depth = b->depth;
         node.layer->object = object;
@@ -315,7 +369,7 @@ int quern__blueprint_again(quern_blueprint *b, int node, const quern__inputs *in
     quern__call_node again = { .layer = b->nodes[node].layer, .again = true };
     for (int k = 0; k < b->n; k++)
         again.call += b->nodes[k].layer == again.layer;
-    int value = blueprint_add_node(b, &again, in, &(quern_shape){ 0 }, words);
+    int value = blueprint_add_node(b, &again, in, &(quern__symbolic_tensor){ 0 }, words);
     return value < 0 ? -1 : value;
 }
 
@@ -361,6 +415,18 @@ int quern_apply_n(quern_blueprint *b, const char *words, const int *values, int 
     return blueprint_add_text(b, words, values, n, false);
 }
 
+/* Checks that an output has one row for each record. */
+static int check_output(const quern_blueprint *b, int value, quern_error *err)
+{
+    char text[96];
+    const quern_shape *s = quern__tensor_shape(b, value);
+    if (s->rank > 0 && s->dims[0] < 0)
+        return QUERN_OK;
+    return quern__fail(err, QUERN_UNSUPPORTED, quern__producer(b, value)->layer->name,
+                       "an output of shape %s does not have the records on axis 0",
+                       quern_shape_text(s, text, sizeof text));
+}
+
 quern_model *quern_model_new(quern_blueprint *b, const int *inputs, int n_inputs,
                              const int *outputs, int n_outputs, quern_error *err)
 {
@@ -382,6 +448,8 @@ quern_model *quern_model_new(quern_blueprint *b, const int *inputs, int n_inputs
     for (int i = 0; fits && i < n_outputs; i++)
         fits = outputs[i] >= 0 && outputs[i] < b->n_values &&
                quern__tensor_dtype(b, outputs[i]) != QUERN_STRING;
+    for (int i = 0; fits && i < n_outputs; i++)
+        fits = check_output(b, outputs[i], err) >= 0;
     if (fits && quern__blueprint_order(b, outputs, n_outputs) < 0)
         fits = quern__fail_memory(err, 1) >= 0;
     if (!fits || !(m = quern__zalloc(1, sizeof *m)) || !(m->name = quern__strdup("model"))) {

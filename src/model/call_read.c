@@ -5,7 +5,7 @@
  * A value in a file is an object of class __keras_tensor__ with keras_history: [layer, call,
  * output]. quern__find_value turns it into an index of the blueprint. A value of a later call does
  * not exist yet; then `early` is set, and config_read tries again. */
-#include "model.h"
+#include "model_struct.h"
 
 #include <stdio.h>
 #include <stdlib.h>

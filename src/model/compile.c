@@ -8,7 +8,7 @@
  *
  * For several outputs, a loss or a metric can be one value for all, a list by index, or an object
  * by name of output. */
-#include "model.h"
+#include "model_struct.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -18,7 +18,7 @@
 void quern__uncompile(quern_model *m)
 {
     for (int i = 0; i < QUERN__MODES; i++)
-        quern__program_free(&m->programs[i]);
+        quern__model_drop(m, (quern__mode)i);
     for (int i = 0; i < m->n_means; i++) {
         quern__free(m->means[i].name);
         quern__accumulator_free(m->means[i].measure);
@@ -30,7 +30,7 @@ void quern__uncompile(quern_model *m)
     }
     json_decref(m->compile);
     m->compile = NULL;
-    quern__model_set_parts(m, 1, false, NULL);
+    quern__model_set_micro_batches(m, 1, false, NULL);
     quern__optimizer_free(m->optimizer);
     m->optimizer = NULL;
     m->n_means = 0;

@@ -5,7 +5,7 @@
  * quern accepts more than Keras writes: names in any spelling, objects without a module, and
  * settings of Keras 2. Files contain the strict form, so that keras.models.load_model reads them.
  * The optimizer is written with its current learning rate. */
-#include "model.h"
+#include "model_struct.h"
 
 #include <stdio.h>
 #include <string.h>

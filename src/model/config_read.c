@@ -8,7 +8,7 @@
  * The input is hostile: unknown members and classes are errors, Python code is never run, and all
  * sizes are limited. compile_config is read last; a class of it that quern does not know leaves the
  * model uncompiled. */
-#include "model.h"
+#include "model_struct.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -411,5 +411,7 @@ quern_model *quern__config_read(json_t *root, size_t room, quern_error *err)
         quern_model_free(m);
         return NULL;
     }
+    if (m)
+        quern__warn_policies(m);
     return m;
 }

@@ -4,7 +4,7 @@
  * A layer becomes {module, class_name, config, registered_name, build_config}. In a functional
  * model it also has its name and its calls. Members that quern does not know, from the file that
  * the model was read from, are written back. */
-#include "model.h"
+#include "model_struct.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -14,10 +14,17 @@ static json_t *shape_json(const quern_shape *s, int64_t records)
 {
     json_t *a = json_array();
     for (int i = 0; i < s->rank; i++)
-        json_array_append_new(a, s->dims[i] == -1 && records ? json_integer(records)
-                                 : s->dims[i] < 0            ? json_null()
-                                                             : json_integer(s->dims[i]));
+        json_array_append_new(a, i == 0 && s->dims[i] == -1 && records ? json_integer(records)
+                                 : s->dims[i] < 0                      ? json_null()
+                                                                       : json_integer(s->dims[i]));
     return a;
+}
+
+/* The shape of a value, with null at open axes. */
+static json_t *value_shape_json(const quern_model *m, int value)
+{
+    quern_shape shape = quern__symbolic_shape(m->b, value);
+    return shape_json(&shape, m->b->records);
 }
 
 static json_t *network_json(const quern_model *m, json_t *kept);
@@ -83,9 +90,8 @@ static json_t *tensor_json(const quern_model *m, int value)
     const quern__call_node *a = quern__producer(m->b, value);
     const char *dtype = a->n_in ? NULL : quern__config_text(a->layer->config, "dtype");
     return json_pack("{s:s, s:{s:o, s:s, s:[s,i,i]}}", "class_name", "__keras_tensor__", "config",
-                     "shape", shape_json(quern__tensor_shape(m->b, value), m->b->records), "dtype",
-                     dtype ? dtype : "float32", "keras_history", a->layer->name, a->call,
-                     m->b->values[value].output);
+                     "shape", value_shape_json(m, value), "dtype", dtype ? dtype : "float32",
+                     "keras_history", a->layer->name, a->call, m->b->values[value].output);
 }
 
 /* The values of one argument, a single one or a list, from input `*i` on; moves `*i` after them. */
@@ -182,8 +188,7 @@ static json_t *network_json(const quern_model *m, json_t *kept)
     json_object_foreach(kept, key, v) if (strcmp(key, "name")) json_object_set(config, key, v);
     json_object_set_new(config, "layers", layers);
     if (m->sequential)
-        json_object_set_new(config, "build_input_shape",
-                            shape_json(quern__tensor_shape(m->b, m->in[0]), m->b->records));
+        json_object_set_new(config, "build_input_shape", value_shape_json(m, m->in[0]));
     else {
         json_object_set_new(config, "input_layers", ends_json(m, m->in, m->n_in, m->in_keys));
         json_object_set_new(config, "output_layers", ends_json(m, m->out, m->n_out, m->out_keys));

@@ -1,6 +1,6 @@
 /* finite_weights: checks that all variables of a model are finite: its weights and the variables of
  * its optimizer. fit and ModelCheckpoint use it. */
-#include "model.h"
+#include "model_struct.h"
 
 #include <math.h>
 

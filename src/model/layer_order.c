@@ -6,8 +6,12 @@
  * Three steps: visit() walks from the outputs to the inputs, and lists each node after the nodes of
  * its inputs. find_depths() reads that list backwards: an output has depth 0, and an input is
  * deeper than all its users. before() compares two nodes, largest depth first. The order of the
- * nodes in the blueprint stays a valid order of execution. */
-#include "model.h"
+ * nodes in the blueprint stays a valid order of execution.
+ *
+ * Keras runs the calls of a depth in another order, that in which find_depths reaches them. This
+ * matters for masks only: MultiHeadAttention removes the masks of its inputs, so calls that run
+ * later do not see them. */
+#include "model_struct.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -18,9 +22,10 @@ typedef struct walk {
     int *met; /* by node of a layer's first call: the rank at which the walk met the layer; -1: not
                  yet */
     int n_met;
-    int *depth;  /* by node */
-    bool *seen;  /* by node */
-    int *layers; /* by node: the node of the layer's first call */
+    int *reached, n_reached; /* by node: when find_depths reached it; 0: not yet */
+    int *depth;              /* by node */
+    bool *seen;              /* by node */
+    int *layers;             /* by node: the node of the layer's first call */
 } walk;
 
 /* Whether Keras visits input a of a call before input b: positional arguments first, then keywords
@@ -65,18 +70,45 @@ static void visit(walk *w, int value)
     w->finished[w->n_finished++] = k;
 }
 
+static void reach(walk *w, int node)
+{
+    if (!w->reached[node])
+        w->reached[node] = ++w->n_reached;
+}
+
+/* Whether Keras runs node a before node b. */
+static bool runs_before(const walk *w, int a, int b)
+{
+    return w->depth[a] != w->depth[b] ? w->depth[a] > w->depth[b] : w->reached[a] < w->reached[b];
+}
+
+/* Marks the inputs whose masks an earlier call removes. */
+static void find_lost_masks(quern_blueprint *b, const walk *w)
+{
+    for (int j = 0; j < b->n; j++)
+        for (int i = 0; i < b->nodes[j].n_in && b->nodes[j].layer->kind->removes_masks; i++)
+            for (int k = 0; k < b->n; k++)
+                for (int in = 0; in < b->nodes[k].n_in && k != j && w->seen[k]; in++)
+                    if (b->nodes[k].in[in] == b->nodes[j].in[i] && runs_before(w, j, k))
+                        b->nodes[k].unmasked |= (uint64_t)1 << in;
+}
+
 /* Sets the depth of each node and layer: one more than the largest depth of its users. Users come
  * before inputs. */
 static void find_depths(walk *w)
 {
+    int order[QUERN__MAX_ARGUMENTS];
     for (int at = w->n_finished - 1; at >= 0; at--) {
         int k = w->finished[at], *of_layer = &w->depth[w->b->n + w->layers[k]];
         const quern__call_node *node = &w->b->nodes[k];
         int depth = w->depth[k] > *of_layer ? w->depth[k] : *of_layer;
         w->depth[k] = *of_layer = depth;
+        reach(w, k);
+        taken(node, order);
         for (int i = 0; i < node->n_in; i++) {
-            int *below = &w->depth[w->b->values[node->in[i]].node];
+            int input = w->b->values[node->in[order[i]]].node, *below = &w->depth[input];
             *below = *below > depth + 1 ? *below : depth + 1;
+            reach(w, input);
         }
     }
 }
@@ -123,10 +155,11 @@ int quern__blueprint_order(quern_blueprint *b, const int *outputs, int n_outputs
     quern__call_node *nodes = quern__zalloc(n + 1, sizeof *nodes);
     w.finished = quern__zalloc(n + 1, sizeof *w.finished);
     w.met = quern__zalloc(n + 1, sizeof *w.met);
+    w.reached = quern__zalloc(n + 1, sizeof *w.reached);
     w.depth = quern__zalloc(2 * n + 1, sizeof *w.depth);
     w.layers = quern__zalloc(n + 1, sizeof *w.layers);
     w.seen = quern__zalloc(n + 1, sizeof *w.seen);
-    bool ok = order && nodes && w.finished && w.met && w.depth && w.layers && w.seen;
+    bool ok = order && nodes && w.finished && w.met && w.reached && w.depth && w.layers && w.seen;
     for (int k = 0; ok && k < b->n; k++) {
         w.met[k] = -1;
         w.layers[k] = k;
@@ -138,12 +171,14 @@ int quern__blueprint_order(quern_blueprint *b, const int *outputs, int n_outputs
         visit(&w, outputs[i]);
     if (ok) {
         find_depths(&w);
+        find_lost_masks(b, &w);
         rearrange(b, &w, order, nodes);
     }
     quern__free(order);
     quern__free(nodes);
     quern__free(w.finished);
     quern__free(w.met);
+    quern__free(w.reached);
     quern__free(w.depth);
     quern__free(w.layers);
     quern__free(w.seen);

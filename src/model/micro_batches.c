@@ -4,13 +4,13 @@
  *
  * The loss of a batch is the mean over its records, so a micro-batch counts by its share of the
  * records, and results differ by rounding only. A model in which the batch is more than independent
- * records is not divided: quern__parts_loss, quern__parts_layers and quern__parts_optimizer store
- * the first reason in program->whole.
+ * records is not divided: quern__micro_batches_loss, quern__micro_batches_layers and
+ * quern__micro_batches_optimizer store the first reason in program->whole.
  *
  * There is one plan for all micro-batches. Three scalar variables, written before each step,
  * distinguish them: `share` scales the loss, `first` starts the sums, and `last` is the gate of the
  * optimizer's nodes. */
-#include "model.h"
+#include "model_struct.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -23,7 +23,7 @@ static void refuse(quern__program *p, const char *who, const char *why)
 }
 
 /* Refuses a loss that is not the mean over the records of the batch. */
-void quern__parts_loss(const quern_model *m, quern__program *p, int output, quern__id loss)
+void quern__micro_batches_loss(const quern_model *m, quern__program *p, int output, quern__id loss)
 {
     const char *reduction = quern__config_text(m->loss_configs[output], "reduction");
     const quern__node *node =
@@ -34,7 +34,7 @@ void quern__parts_loss(const quern_model *m, quern__program *p, int output, quer
         return;
     bool mean =
         !reduction || !strcmp(reduction, "sum_over_batch_size") || !strcmp(reduction, "mean");
-    bool records = node && !strcmp(node->name, "reduce") &&
+    bool records = node && node->op == &quern__op_reduce &&
                    quern__shape_of(p->graph, node->in[0])->dims[0] < 0;
     json_t *ignored = json_object_get(m->loss_configs[output], "ignore_class");
     bool leaves_out = m->loss_rows[output]->valid && !json_is_null(ignored);
@@ -45,11 +45,11 @@ void quern__parts_loss(const quern_model *m, quern__program *p, int output, quer
 }
 
 /* Refuses layers that read several records, or keep a state between batches. */
-void quern__parts_layers(const quern_model *m, quern__program *p, int n_nodes)
+void quern__micro_batches_layers(const quern_model *m, quern__program *p, int n_nodes)
 {
     if (m->b->records && quern_model_stateful(m))
         refuse(p, m->name, "has a fixed batch size");
-    if (!m->parts.any)
+    if (!m->micro_batches.any)
         for (int n = 0; n < n_nodes; n++) {
             const quern__node *node = quern__graph_node_at(p->graph, n);
             /* a node from (B, …) to a fixed first dimension reads several records */
@@ -74,7 +74,7 @@ void quern__parts_layers(const quern_model *m, quern__program *p, int n_nodes)
 /* Frees the variables of gradient accumulation; `any` stays. */
 static void free_sums(quern_model *m)
 {
-    quern__micro_batches *p = &m->parts;
+    quern__micro_batches *p = &m->micro_batches;
     if (p->sums)
         for (int k = 0; k < 2 * p->n_sums; k++)
             quern__variable_free(p->sums[k]);
@@ -89,26 +89,26 @@ static void free_sums(quern_model *m)
 static quern__variable *sum_of(const quern__variable *trained, const char *what, quern_error *err)
 {
     char path[256];
-    snprintf(path, sizeof path, "parts/%s_%s", trained->path, what);
+    snprintf(path, sizeof path, "micro_batches/%s_%s", trained->path, what);
     return quern__variable_new(path, trained->dtype, &trained->shape, false, err);
 }
 
-int quern__model_set_parts(quern_model *m, int64_t n, bool any, quern_error *err)
+int quern__model_set_micro_batches(quern_model *m, int64_t n, bool any, quern_error *err)
 {
-    quern__micro_batches *p = &m->parts;
+    quern__micro_batches *p = &m->micro_batches;
     quern_shape scalar = { 0 };
     if ((p->n ? p->n : 1) == n && p->any == any)
         return QUERN_OK;
-    quern__program_free(&m->programs[QUERN__TRAIN]);
+    quern__model_drop(m, QUERN__TRAIN);
     free_sums(m);
     p->any = any;
     if (n < 2)
         return QUERN_OK;
     p->n_sums = m->optimizer->n;
     p->sums = quern__zalloc(2 * (size_t)p->n_sums + 1, sizeof *p->sums);
-    p->share = quern__variable_new("parts/share", QUERN_FLOAT32, &scalar, false, err);
-    p->first = quern__variable_new("parts/first", QUERN_FLOAT32, &scalar, false, err);
-    p->last = quern__variable_new("parts/last", QUERN_FLOAT32, &scalar, false, err);
+    p->share = quern__variable_new("micro_batches/share", QUERN_FLOAT32, &scalar, false, err);
+    p->first = quern__variable_new("micro_batches/first", QUERN_FLOAT32, &scalar, false, err);
+    p->last = quern__variable_new("micro_batches/last", QUERN_FLOAT32, &scalar, false, err);
     bool ok = p->sums && p->share && p->first && p->last;
     for (int k = 0; k < p->n_sums && ok; k++)
         ok = (p->sums[k] = sum_of(m->optimizer->trained[k], "sum", err)) != NULL;
@@ -116,12 +116,12 @@ int quern__model_set_parts(quern_model *m, int64_t n, bool any, quern_error *err
     return ok ? QUERN_OK : quern__fail_memory(err, (size_t)p->n_sums * sizeof *p->sums);
 }
 
-size_t quern__parts_bytes(const quern_model *m)
+size_t quern__micro_batches_bytes(const quern_model *m)
 {
     size_t all = 0, bytes;
-    for (int k = 0; k < 2 * m->parts.n_sums; k++)
-        if (m->parts.sums[k] &&
-            quern__shape_bytes(&m->parts.sums[k]->shape, m->parts.sums[k]->dtype, &bytes))
+    for (int k = 0; k < 2 * m->micro_batches.n_sums; k++)
+        if (m->micro_batches.sums[k] && quern__shape_bytes(&m->micro_batches.sums[k]->shape,
+                                                           m->micro_batches.sums[k]->dtype, &bytes))
             all += bytes;
     return all;
 }
@@ -133,15 +133,16 @@ static quern__id added(const quern_model *m, quern__graph *g, quern__variable *s
 {
     quern__id before = quern__graph_variable(g, sum);
     return quern__assign(g, sum,
-                         quern__select(g, quern__graph_variable(g, m->parts.first), one,
+                         quern__select(g, quern__graph_variable(g, m->micro_batches.first), one,
                                        quern__add2(g, before, one)));
 }
 
-int quern__parts_add(quern_model *m, quern__graph *g, quern__id *gradients, quern_error *err)
+int quern__micro_batches_add(quern_model *m, quern__graph *g, quern__id *gradients,
+                             quern_error *err)
 {
-    quern__micro_batches *p = &m->parts;
+    quern__micro_batches *p = &m->micro_batches;
     quern__optimizer *o = m->optimizer;
-    quern__graph_scope(g, "parts");
+    quern__graph_scope(g, "micro_batches");
     for (int k = 0; k < o->n; k++) {
         if (!gradients[k])
             continue;
@@ -162,7 +163,8 @@ int quern__parts_add(quern_model *m, quern__graph *g, quern__id *gradients, quer
 }
 
 /* Refuses optimizers that need more of the gradients than their sum. */
-void quern__parts_optimizer(const quern_model *m, quern__program *p, const quern__id *gradients)
+void quern__micro_batches_optimizer(const quern_model *m, quern__program *p,
+                                    const quern__id *gradients)
 {
     const quern__optimizer *o = m->optimizer;
     bool clips = quern__optimizer_clips(o);
@@ -200,7 +202,7 @@ static void record_addresses(const quern_model *m, const quern__program *p, void
         }
 }
 
-int quern__parts_run(quern_model *m, const quern__step_run *whole, quern_error *err)
+int quern__micro_batches_run(quern_model *m, const quern__step_run *whole, quern_error *err)
 {
     quern__program *p = &m->programs[QUERN__TRAIN];
     void *arrays[3 * QUERN__MAX_IO];
@@ -211,9 +213,10 @@ int quern__parts_run(quern_model *m, const quern__step_run *whole, quern_error *
         run.first = whole->first + first;
         run.arrays = arrays;
         record_addresses(m, p, whole->arrays, first, arrays);
-        *(float *)m->parts.share->data = (float)((double)run.records / (double)whole->records);
-        *(float *)m->parts.first->data = first == 0;
-        *(float *)m->parts.last->data = first + run.records == whole->records;
+        *(float *)m->micro_batches.share->data =
+            (float)((double)run.records / (double)whole->records);
+        *(float *)m->micro_batches.first->data = first == 0;
+        *(float *)m->micro_batches.last->data = first + run.records == whole->records;
         status = quern__step(m->team, p->plan, &run, err);
     }
     return status;

@@ -3,7 +3,7 @@
  * A model owns its blueprint with all layers, compile settings, programs, arena and thread pool.
  * While a run is active the model cannot be freed, and while a run trains, other changes are
  * refused. */
-#include "model.h"
+#include "model_struct.h"
 #include "schema/schema.h"
 
 #include <stdio.h>
@@ -20,6 +20,7 @@ void quern_model_free(quern_model *m)
     }
     quern__uncompile(m);
     quern__program_free(&m->inner);
+    quern__closings_free(m);
     quern__team_free(m->team);
     quern__free(m->profile.seconds);
     quern__free_aligned(m->arena);

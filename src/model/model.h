@@ -17,129 +17,10 @@
 enum { QUERN__MAX_IO = 16, QUERN__MAX_MEANS = 256, QUERN__MAX_NODES = 1 << 14 };
 typedef enum quern__mode { QUERN__TRAIN, QUERN__TEST, QUERN__PREDICT, QUERN__MODES } quern__mode;
 
-/* A layer call. The first call of a layer owns it; later calls share its weights. */
-typedef struct quern__call_node {
-    quern__layer *layer;
-    bool again;        /* not the first call of this layer */
-    int call;          /* index among the calls of its layer */
-    int n_in, *in;     /* values of the blueprint */
-    int *arguments;    /* by input: index into `call_args` of the row */
-    json_t *options;   /* call flags and constants; NULL: none */
-    unsigned keywords; /* bit k: argument k is a keyword argument in Python */
-    int first, n_out;  /* its outputs are the values first, first + 1, …, first + n_out - 1 */
-} quern__call_node;
-
-/* An output of a node. quern_blueprint functions name it by its index among `values`. */
-typedef struct quern__symbolic_tensor {
-    int node, output;
-    quern_shape shape;
-} quern__symbolic_tensor;
-
-struct quern_blueprint {
-    uint64_t seed;
-    quern_error error;
-    size_t room;     /* remaining bytes for weights */
-    int depth;       /* number of models that enclose this one */
-    bool unfilled;   /* a file provides the weights: initializers do not run */
-    int64_t records; /* the batch size when it is fixed; 0: dynamic */
-    int n, capacity;
-    quern__call_node *nodes;
-    int n_values, value_capacity;
-    quern__symbolic_tensor *values;
-};
-
-/* The dtype of a value: that of an input, otherwise float32. */
-int quern__tensor_dtype(const quern_blueprint *b, int value);
-
-/* A log entry: a metric, or (without a row) the loss of an output, or the total loss (output -1). A
- * metric with several results has an entry for their mean, as in Keras, followed by an entry for
- * each result. */
-typedef struct quern__mean {
-    char *name;
-    quern__accumulator *measure; /* NULL for results of a metric: the last entry with one has it */
-    int part;                    /* 0: the metric; k: its k-th result */
-    int output;
-    bool weighted; /* uses sample weights */
-} quern__mean;
-
 /* By output: the kind of sample weights, QUERN_WEIGHTS_…; 0: none. */
 typedef struct quern__weighing {
     uint8_t of[QUERN__MAX_IO];
 } quern__weighing;
-
-/* A graph and its plan, for one mode, capacity and kind of weights. */
-typedef struct quern__program {
-    quern__graph *graph;
-    quern__plan *plan;
-    int64_t capacity;
-    quern__weighing weighing;
-    bool recomputed; /* the graph has recomputed activations */
-    char whole[120]; /* why micro-batches are impossible; empty: they are possible */
-    quern__id outputs[QUERN__MAX_IO], masks[QUERN__MAX_IO], loss;
-} quern__program;
-
-/* Gradient accumulation over micro-batches. Variables are NULL without it. */
-typedef struct quern__micro_batches {
-    int64_t n; /* micro-batches per batch; 0: none */
-    bool any;  /* accept layers that read the whole batch or keep a state */
-    /* of the present micro-batch: its fraction of the records; 1 when it is the first, the last */
-    quern__variable *share, *first, *last;
-    quern__variable **sums; /* by trained variable: the sum of gradients; then, for gathered tables,
-                               the sum of their squares */
-    int n_sums;
-} quern__micro_batches;
-
-/* Memory for an array of a batch whose elements have another dtype than the model's. */
-typedef struct quern__converted {
-    void *numbers;
-    size_t bytes;
-} quern__converted;
-
-/* A member of a model's file that quern does not use; it is written back. */
-typedef struct quern__kept_member {
-    char *name, *bytes;
-    size_t n;
-} quern__kept_member;
-
-struct quern_model {
-    quern_blueprint *b;
-    char *name;
-    bool sequential;
-    int n_in, n_out, in[QUERN__MAX_IO], out[QUERN__MAX_IO];
-    json_t *in_keys, *out_keys; /* names of inputs and outputs that Keras holds in a dictionary,
-                                   sorted; NULL: they are a list */
-    quern__optimizer *optimizer;
-    const quern__class *loss_rows[QUERN__MAX_IO];
-    json_t *loss_configs[QUERN__MAX_IO];
-    double loss_weights[QUERN__MAX_IO];
-    json_t *compile; /* Keras's compile_config; NULL: not compiled */
-    bool keras_2;    /* a file of Keras 2 with its training semantics (member "keras_2") */
-    int n_means;
-    quern__mean means[QUERN__MAX_MEANS];
-    quern__program programs[QUERN__MODES],
-        inner; /* inner: computes one value for quern__model_value */
-    int inner_value;
-    bool inner_whole; /* quern__model_value does not convert it to float32 */
-    void *arena;
-    size_t arena_bytes, slab_limit; /* limit: the memory budget of the arena; 0: no budget */
-    int low_memory; /* QUERN__THRIFT_…: how much time plans may spend to save memory */
-    quern__micro_batches parts;
-    quern__converted
-        converted[3 * QUERN__MAX_IO]; /* by array of a batch: inputs, targets, weights */
-    int threads;
-    quern__team *team;
-    json_t *kept;  /* unknown members of its config; NULL: none */
-    int n_members; /* unknown members of its file */
-    quern__kept_member *members;
-    quern_tokenizer *tokenizer; /* owned; NULL: none */
-    quern_schema *schema;       /* schema of the training data; owned; NULL: none */
-    int runs; /* active calls of fit, evaluate, predict and adapt; the model cannot be freed
-                 meanwhile */
-    bool trains,
-        sums; /* one run trains; metric totals belong to the present epoch or its validation */
-    bool profiling, watch;  /* watch: check every output for values that are not finite */
-    quern__profile profile; /* of the training plan */
-};
 
 /* How to create a model from a config. */
 typedef struct quern__network_env {
@@ -168,7 +49,6 @@ int quern__model_set_schema(quern_model *m, const quern_schema *s, quern_error *
 /* Fails when a run trains the model; `what` names the refused action. */
 int quern__model_waits(const quern_model *m, const char *what, quern_error *err);
 void quern__uncompile(quern_model *m);
-void quern__program_free(quern__program *p);
 /* The inputs of a layer call. */
 typedef struct quern__inputs {
     const int *values, *arguments; /* arguments NULL: in the order of the values */
@@ -210,15 +90,25 @@ int quern__blueprint_again(quern_blueprint *b, int node, const quern__inputs *in
                            const char *words);
 /* layer_order.c: sorts the nodes in Keras's order of the layers of a functional model. */
 int quern__blueprint_order(quern_blueprint *b, const int *outputs, int n_outputs);
-/* The node that computes a value, and the shape of a value. */
-static inline const quern__call_node *quern__producer(const quern_blueprint *b, int value)
-{
-    return &b->nodes[b->values[value].node];
-}
-static inline const quern_shape *quern__tensor_shape(const quern_blueprint *b, int value)
-{
-    return &b->values[value].shape;
-}
+/* ---- open_axes.c ---- */
+
+/* The size of an open axis of a model without data, and its second size. Multiples of 32, so that
+ * five poolings and up-samplings by 2 give the same size. */
+enum { QUERN__OPEN_SIZE = 96, QUERN__OPEN_SECOND = 128, QUERN__MOST_CLOSINGS = 32 };
+/* Whether an input has an open axis. */
+bool quern__model_open(const quern_model *m);
+/* Whether the sizes of the open axes are those of data, or the caller has set them. */
+bool quern__model_sized(const quern_model *m);
+/* Closes the model over these shapes of its inputs, one for each; axis 0 is ignored. A model
+ * without open axes does not change. Fails where the shapes do not fit the inputs, or where a layer
+ * cannot have these sizes; the model then keeps its shapes. */
+int quern__model_close(quern_model *m, const quern_shape *in, quern_error *err);
+/* The shape over which an array of shape `have` closes input i: it has the sizes of the array at
+ * open axes. An array may lack a last axis of size 1. */
+quern_shape quern__model_closing(const quern_model *m, int i, const quern_shape *have);
+/* The shape of input i with -1 at open axes. */
+quern_shape quern__model_symbolic_input(const quern_model *m, int i);
+
 /* The shape of an output's sample weights: QUERN_WEIGHTS_RECORDS or QUERN_WEIGHTS_STEPS, which are
  * equal without a time axis. */
 quern_shape quern__model_weights_shape(const quern_model *m, int output, int kind);
@@ -243,30 +133,21 @@ void quern__model_forward(quern_model *m, quern__graph *g, bool training, quern_
  * layer, and `call` is the context of its call. */
 void quern__model_nodes(quern_model *m, quern__layer *outer, quern__graph *g,
                         const quern__context *call, quern__id *ids, quern__id *masks, bool *timed);
-/* Grows the arena to the size of a plan. */
-int quern__model_make_room(quern_model *m, const quern__plan *plan, quern_error *err);
 /* Plans the program of a mode without allocating the arena. */
 int quern__model_plan(quern_model *m, quern__mode mode, int64_t capacity,
                       const quern__weighing *weighing, quern_error *err);
-/* Levels of memory saving: none; the low-memory schedule; from QUERN__THRIFT_RECOMPUTE on,
- * activation recomputation in training with increasing levels, up to QUERN__THRIFT_MOST. */
-enum { QUERN__THRIFT_NONE, QUERN__THRIFT_FRUGAL, QUERN__THRIFT_RECOMPUTE };
-enum { QUERN__THRIFT_MOST = QUERN__THRIFT_RECOMPUTE + QUERN__RECOMPUTE_LEVELS - 1 };
+/* Levels of memory saving: none; the low-memory schedule; from QUERN__LOW_MEMORY_RECOMPUTE on,
+ * activation recomputation in training with increasing levels, up to QUERN__LOW_MEMORY_MOST. */
+enum { QUERN__LOW_MEMORY_NONE, QUERN__LOW_MEMORY_SCHEDULE, QUERN__LOW_MEMORY_RECOMPUTE };
+enum { QUERN__LOW_MEMORY_MOST = QUERN__LOW_MEMORY_RECOMPUTE + QUERN__RECOMPUTE_LEVELS - 1 };
 /* Sets the level and drops plans of another level. */
-void quern__model_set_thrift(quern_model *m, int low_memory);
+void quern__model_set_low_memory(quern_model *m, int low_memory);
 /* Trains with n micro-batches per batch (1: none) and drops training plans of another number.
  * `any`: accepts layers that read the whole batch (BatchNormalization) or keep a state. Planning
- * refuses models for which micro-batches have no meaning (program->whole). */
-int quern__model_set_parts(quern_model *m, int64_t n, bool any, quern_error *err);
-/* micro_batches.c, in this order: bytes of the gradient sums; reasons against micro-batches in
- * losses, layers and optimizer, which set program->whole; the nodes that accumulate gradients and
- * run the optimizer; one batch. */
-size_t quern__parts_bytes(const quern_model *m);
-void quern__parts_loss(const quern_model *m, quern__program *p, int output, quern__id loss);
-void quern__parts_layers(const quern_model *m, quern__program *p, int n_nodes);
-void quern__parts_optimizer(const quern_model *m, quern__program *p, const quern__id *gradients);
-int quern__parts_add(quern_model *m, quern__graph *g, quern__id *gradients, quern_error *err);
-int quern__parts_run(quern_model *m, const quern__step_run *whole, quern_error *err);
+ * refuses models for which micro-batches have no meaning (quern__model_undivided). */
+int quern__model_set_micro_batches(quern_model *m, int64_t n, bool any, quern_error *err);
+/* Bytes of the sums of gradients of micro-batches. */
+size_t quern__micro_batches_bytes(const quern_model *m);
 /* Creates the program of a mode for batches of up to `capacity` records, unless it exists.
  * `weighing` NULL: no sample weights. */
 int quern__model_prepare(quern_model *m, quern__mode mode, int64_t capacity,
@@ -288,8 +169,8 @@ quern__model_size quern__model_bytes(const quern_model *m);
 /* Returns the pages of the arena to the system. Predictions in the arena become invalid; the next
  * run maps the pages again. */
 void quern__model_release_arena(quern_model *m);
-/* The profile of training steps; NULL: profiling is off. */
-quern__profile *quern__model_profile(quern_model *m);
+/* The profile of the steps of a mode; NULL: profiling is off. */
+quern__profile *quern__model_profile(quern_model *m, quern__mode mode);
 /* Copies the log entries so far. */
 void quern__model_read_logs(const quern_model *m, double *logs);
 /* The i-th variable of a run that is neither a weight nor an optimizer slot: metric totals and
@@ -301,5 +182,72 @@ quern__variable *quern__model_variable(const quern_model *m, int i);
 /* Whether all weights and optimizer variables are finite. `err` names the first element that is
  * not. */
 bool quern__model_finite(const quern_model *m, quern_error *err);
+
+/* ---- model_runs.c: what a run asks of a model ---- */
+
+/* The name for messages; borrowed. */
+const char *quern__model_name(const quern_model *m);
+/* Whether the model has an optimizer; and the optimizer (borrowed), NULL: not compiled. */
+bool quern__model_compiled(const quern_model *m);
+quern__optimizer *quern__model_optimizer(const quern_model *m);
+uint64_t quern__model_seed(const quern_model *m);
+/* The batch size of a model in which it is fixed; 0: dynamic. */
+int64_t quern__model_records(const quern_model *m);
+/* The arrays that a batch of this model has. `batch_size` 0: the model's own, or 32. */
+void quern__model_spec(const quern_model *m, quern__mode mode, int64_t batch_size,
+                       quern_batch_spec *spec);
+/* A run of fit (trains), evaluate, predict or adapt begins or ends. The model cannot be freed
+ * meanwhile. */
+void quern__model_run_begin(quern_model *m, bool trains);
+void quern__model_run_end(quern_model *m, bool trains);
+/* Whether a run uses the model. */
+bool quern__model_in_use(const quern_model *m);
+/* Whether the metric totals belong to an epoch that is not complete, or to its validation. */
+void quern__model_set_totals_in_use(quern_model *m, bool in_use);
+bool quern__model_totals_in_use(const quern_model *m);
+/* The array of quern__model_run_variable and its bytes; NULL: no more. */
+void *quern__model_run_array(quern_model *m, int i, size_t *bytes);
+/* Saves these arrays to `kept`, or restores them (`back`). Returns their bytes; `kept` NULL: only
+ * that. */
+size_t quern__model_copy_totals(quern_model *m, char *kept, bool back);
+/* The sum of the losses since quern__model_reset, of which the log `loss` is the mean. */
+double quern__model_loss_total(const quern_model *m);
+/* The sample weights for which the program of a mode is planned. */
+quern__weighing quern__model_weighing(const quern_model *m, quern__mode mode);
+/* Creates the thread pool unless it exists; the number of its threads. */
+int quern__model_start_threads(quern_model *m, quern_error *err);
+int quern__model_threads(const quern_model *m);
+/* The micro-batches per batch; 1: the batch is not split. */
+int64_t quern__model_micro_batches(const quern_model *m);
+/* Why training in micro-batches is impossible; empty: it is possible. Training must be planned. */
+const char *quern__model_undivided(const quern_model *m);
+/* Bytes of the plan of a mode, and its estimated time. Zeros: it is not planned. */
+typedef struct quern__plan_size {
+    size_t arena, lower_bound, gradients, stack; /* stack: of each thread */
+    double seconds;
+    bool recomputes; /* the plan recomputes activations */
+} quern__plan_size;
+quern__plan_size quern__model_plan_size(const quern_model *m, quern__mode mode);
+/* The live bytes of each phase of the training plan, for up to `capacity` phases. Returns the number
+ * of phases; 0: it is not planned. */
+int quern__model_live(const quern_model *m, size_t *live, int capacity);
+/* Bytes of the arena that exists; the limit for a larger one (0: none). */
+size_t quern__model_arena_bytes(const quern_model *m);
+void quern__model_limit_arena(quern_model *m, size_t bytes);
+/* The layer of call k if this is its first call, otherwise NULL (borrowed). There are
+ * quern__model_calls calls. */
+int quern__model_calls(const quern_model *m);
+quern__layer *quern__model_layer_of_call(const quern_model *m, int k);
+/* Computes the first input of call k for one batch, as quern__model_value does. */
+int quern__model_layer_input(quern_model *m, int k, void *const *x, int64_t records,
+                             int64_t capacity, quern_tensor *out, quern_error *err);
+/* Adds the nodes of the model in prediction mode, and sets *y to output 0. */
+int quern__model_forward_output(quern_model *m, quern__graph *g, quern__stepping *stepping,
+                                quern__id *y, quern_error *err);
+/* Makes the arena large enough for a plan of such a graph. */
+int quern__model_make_room(quern_model *m, const quern__plan *plan, quern_error *err);
+/* Runs such a plan. `out` gets the address of value y, valid until the next run. */
+int quern__model_run_plan(quern_model *m, quern__plan *plan, quern__id y, void *const *arrays,
+                          int64_t records, const float **out, quern_error *err);
 
 #endif

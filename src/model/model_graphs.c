@@ -10,12 +10,12 @@
  *   plan           quern__plan_new_with
  *
  * The arrays of a batch have slots: inputs, then targets, then sample weights. A program is valid
- * for a capacity and for kinds of weights; another kind makes a new program. All programs share one
- * arena, the size of the largest.
+ * for a capacity and for kinds of weights; another kind makes a new program. Shapes of open axes
+ * have programs of their own (open_axes.c). All programs share one arena, the size of the largest.
  *
  * Metrics and the mean loss are totals and counts in variables, so a step has no output but its
  * weights and these. In prediction the outputs stay in the arena until the next run. */
-#include "model.h"
+#include "model_struct.h"
 
 #include <string.h>
 
@@ -34,7 +34,7 @@ static bool gather_inputs(const quern__call_node *node, const quern__id *ids,
     bool any = false;
     for (int i = 0; i < node->n_in; i++) {
         in[i] = ids[node->in[i]];
-        in_masks[i] = masks[node->in[i]];
+        in_masks[i] = node->unmasked >> i & 1 ? 0 : masks[node->in[i]];
         any = any || (timed && timed[node->in[i]]);
     }
     return any;
@@ -71,6 +71,13 @@ void quern__model_nodes(quern_model *m, quern__layer *outer, quern__graph *g,
     }
 }
 
+static void set_era(quern__layer *l, bool keras_2)
+{
+    l->keras_2 = keras_2;
+    for (int i = 0; i < l->n_inner; i++)
+        set_era(l->inner[i], keras_2);
+}
+
 void quern__model_forward(quern_model *m, quern__graph *g, bool training, quern__stepping *stepping,
                           quern__id *ids, quern__id *masks, quern__id *penalty)
 {
@@ -87,8 +94,10 @@ void quern__model_forward(quern_model *m, quern__graph *g, bool training, quern_
             timed[m->in[i]] = true;
         ids[m->in[i]] = quern__graph_batch(g, i, quern__tensor_dtype(b, m->in[i]), &shape);
     }
-    for (int k = 0; k < b->n; k++)
+    for (int k = 0; k < b->n; k++) {
         b->nodes[k].layer->penalty = 0;
+        set_era(b->nodes[k].layer, m->keras_2);
+    }
     quern__model_nodes(m, NULL, g, &call, ids, masks, timed);
     for (int k = 0; k < b->n; k++)
         if (!b->nodes[k].again && b->nodes[k].layer->penalty) {
@@ -131,9 +140,10 @@ static int backward(quern_model *m, quern__program *p, bool training, quern__id 
         quern__id part =
             m->loss_weights[i] == 1 ? own[i] : quern__scale(g, own[i], m->loss_weights[i]);
         loss = loss ? quern__add2(g, loss, part) : part;
-        quern__parts_loss(m, p, i, own[i]);
+        quern__micro_batches_loss(m, p, i, own[i]);
     }
-    quern__id share = training && m->parts.n ? quern__graph_variable(g, m->parts.share) : 0;
+    quern__id share =
+        training && m->micro_batches.n ? quern__graph_variable(g, m->micro_batches.share) : 0;
     if (penalty)
         loss = quern__add2(g, loss, penalty);
     p->loss = loss;
@@ -176,9 +186,9 @@ static int backward(quern_model *m, quern__program *p, bool training, quern__id 
     int status = quern__gradients(g, scaled, 0, wrt, o->n, d, err);
     if (status < 0)
         return status;
-    quern__parts_optimizer(m, p, d);
+    quern__micro_batches_optimizer(m, p, d);
     if (share)
-        return quern__parts_add(m, g, d, err);
+        return quern__micro_batches_add(m, g, d, err);
     quern__optimizer_nodes(o, g, d);
     return QUERN_OK;
 }
@@ -193,8 +203,9 @@ static int recompute(const quern_model *m, quern__program *p, quern__id *outputs
     quern_error why = { 0 };
     if (!id)
         return quern__fail_memory(err, values * sizeof *id);
-    quern__graph *g = quern__plan_recompute(p->graph, outputs, n, p->capacity,
-                                            m->low_memory - QUERN__THRIFT_RECOMPUTE + 1, id, &why);
+    quern__graph *g =
+        quern__plan_recompute(p->graph, outputs, n, p->capacity,
+                              m->low_memory - QUERN__LOW_MEMORY_RECOMPUTE + 1, id, &why);
     /* the ids of the new graph */
     if (g) {
         for (int i = 0; i < n; i++)
@@ -218,6 +229,22 @@ static quern__id as_floats(quern__graph *g, quern__id x)
     return dtype == QUERN_INT32 || dtype == QUERN_INT64 ? quern__cast(g, x, QUERN_FLOAT32) : x;
 }
 
+/* Plans the graph of a program. Without a backward pass, few values are live at a time, but the fast
+ * schedule keeps those of a whole phase. A large arena is then planned again with the low-memory
+ * schedule, which costs barriers only. */
+static int make_plan(const quern_model *m, quern__mode mode, quern__program *p,
+                     const quern__id *outputs, int n, quern_error *err)
+{
+    enum { large = 16 << 20 };
+    bool low = m->low_memory != QUERN__LOW_MEMORY_NONE;
+    p->plan = quern__plan_new_with(p->graph, outputs, n, p->capacity, low, err);
+    if (p->plan && mode != QUERN__TRAIN && !low && p->plan->arena_bytes > large) {
+        quern__plan_free(p->plan);
+        p->plan = quern__plan_new_with(p->graph, outputs, n, p->capacity, true, err);
+    }
+    return p->plan ? QUERN_OK : err && err->code ? err->code : QUERN_NOMEM;
+}
+
 /* Builds the graph of a mode: the forward pass, then loss, metrics and, in training, the backward
  * pass and the optimizer. */
 static int make_program(quern_model *m, quern__mode mode, quern__program *p, quern_error *err)
@@ -232,11 +259,11 @@ static int make_program(quern_model *m, quern__mode mode, quern__program *p, que
     /* states of the builder, then the layers */
     if (status >= 0)
         quern__graph_lean(p->graph,
-                          mode != QUERN__TRAIN || m->low_memory >= QUERN__THRIFT_RECOMPUTE);
+                          mode != QUERN__TRAIN || m->low_memory >= QUERN__LOW_MEMORY_RECOMPUTE);
     if (status >= 0)
         quern__model_forward(m, p->graph, mode == QUERN__TRAIN, NULL, ids, masks, &penalty);
     if (status >= 0)
-        quern__parts_layers(m, p, quern__graph_nodes(p->graph));
+        quern__micro_batches_layers(m, p, quern__graph_nodes(p->graph));
     /* the outputs; for quern__model_value one value of the blueprint */
     for (int i = 0; i < m->n_out && status >= 0; i++) {
         quern__id inner = p == &m->inner ? ids[m->inner_value] : 0;
@@ -259,24 +286,22 @@ static int make_program(quern_model *m, quern__mode mode, quern__program *p, que
             outputs[n++] = p->outputs[i];
     if (p->loss)
         outputs[n++] = p->loss;
-    status = mode == QUERN__TRAIN && m->low_memory >= QUERN__THRIFT_RECOMPUTE
+    status = mode == QUERN__TRAIN && m->low_memory >= QUERN__LOW_MEMORY_RECOMPUTE
                  ? recompute(m, p, outputs, n, err)
                  : QUERN_OK;
     if (status < 0)
         return status;
-    p->plan = quern__plan_new_with(p->graph, outputs, n, p->capacity,
-                                   m->low_memory != QUERN__THRIFT_NONE, err);
-    return p->plan ? QUERN_OK : err && err->code ? err->code : QUERN_NOMEM;
+    return make_plan(m, mode, p, outputs, n, err);
 }
 
 int quern__model_make_room(quern_model *m, const quern__plan *plan, quern_error *err)
 {
     if (plan->arena_bytes + 64 <= m->arena_bytes)
         return QUERN_OK;
-    if (m->slab_limit && plan->arena_bytes > m->slab_limit)
+    if (m->arena_limit && plan->arena_bytes > m->arena_limit)
         return quern__fail(err, QUERN_BUDGET, "memory",
                            "a batch with these sample weights needs %zu bytes, the plan has %zu",
-                           plan->arena_bytes, m->slab_limit);
+                           plan->arena_bytes, m->arena_limit);
     void *arena = quern__alloc_large((plan->arena_bytes + 127) / 64 * 64);
     if (!arena)
         return quern__fail_memory(err, plan->arena_bytes);
@@ -291,9 +316,11 @@ static int plan_program(quern_model *m, quern__mode mode, quern__program *p, int
                         const quern__weighing *weighing, quern_error *err)
 {
     quern__program_free(p);
-    p->capacity =
-        mode == QUERN__TRAIN && m->parts.n ? (capacity + m->parts.n - 1) / m->parts.n : capacity;
+    p->capacity = mode == QUERN__TRAIN && m->micro_batches.n
+                      ? (capacity + m->micro_batches.n - 1) / m->micro_batches.n
+                      : capacity;
     p->weighing = weighing ? *weighing : (quern__weighing){ 0 };
+    p->closing = m->closing;
     int status = make_program(m, mode, p, err);
     if (status < 0)
         quern__program_free(p);
@@ -313,8 +340,11 @@ int quern__model_plan(quern_model *m, quern__mode mode, int64_t capacity,
     int threads = m->team ? QUERN_OK : quern_model_set_threads(m, m->threads, err);
     if (threads < 0)
         return threads;
+    int taken = quern__model_take_program(m, mode, err);
+    if (taken < 0)
+        return taken;
     /* a program for at least this many records and the same kinds of weights is reused */
-    int64_t parts = mode == QUERN__TRAIN && m->parts.n ? m->parts.n : 1;
+    int64_t parts = mode == QUERN__TRAIN && m->micro_batches.n ? m->micro_batches.n : 1;
     if (p->plan && p->capacity >= (capacity + parts - 1) / parts &&
         !memcmp(&p->weighing, weighing ? weighing : &none, sizeof none))
         return QUERN_OK;
@@ -330,11 +360,11 @@ int quern__model_prepare(quern_model *m, quern__mode mode, int64_t capacity,
     return quern__model_make_room(m, m->programs[mode].plan, err);
 }
 
-void quern__model_set_thrift(quern_model *m, int low_memory)
+void quern__model_set_low_memory(quern_model *m, int low_memory)
 {
     if (m->low_memory != low_memory)
         for (int i = 0; i < QUERN__MODES; i++)
-            quern__program_free(&m->programs[i]);
+            quern__model_drop(m, (quern__mode)i);
     m->low_memory = low_memory;
 }
 
@@ -389,9 +419,9 @@ int quern__model_run(quern_model *m, quern__mode mode, void *const *arrays,
                             .first = first,
                             .seed = m->b->seed,
                             .watch = m->watch,
-                            .profile = mode == QUERN__TRAIN ? quern__model_profile(m) : NULL };
-    if (mode == QUERN__TRAIN && m->parts.n)
-        return quern__parts_run(m, &run, err);
+                            .profile = quern__model_profile(m, mode) };
+    if (mode == QUERN__TRAIN && m->micro_batches.n)
+        return quern__micro_batches_run(m, &run, err);
     return quern__step(m->team, m->programs[mode].plan, &run, err);
 }
 

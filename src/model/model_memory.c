@@ -1,6 +1,6 @@
 /* model_memory: the memory of a model, and the release of its arena between runs. fit/budget.c adds
  * these numbers to its plan, so they depend on the model and on mapped sizes only. */
-#include "model.h"
+#include "model_struct.h"
 
 #include <sys/mman.h>
 #include <unistd.h>

@@ -4,7 +4,7 @@
  * Weights are numbered in the order of the model's nodes, which is Keras's order (layer_order.c).
  * Shared layers count once. Addresses of weights are those of C order, so a weight in the blocked
  * layout is converted first (quern__variable_numbers). */
-#include "model.h"
+#include "model_struct.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -1,36 +1,46 @@
-/* nested_model: models as layers: the rows of Sequential and Functional, whose object is a model
- * without compile settings. The inner model keeps its blueprint; its weights are, in Keras's order,
- * in the list of the outer layer.
+/* nested_model: models as layers: what the rows of Sequential and Functional do
+ * (keras/layers/core/sequential_functional.c). Their object is a model without compile settings.
+ * The inner model keeps its blueprint; its weights are, in Keras's order, in the list of the outer
+ * layer.
  *
  * The outer layer owns the inner model (l->object) and adopts its layers. Their weights get the
  * name of the outer layer as a prefix of their path. A call of the outer layer adds the nodes of
  * all inner calls to the same graph, so a nested model costs nothing at run time. */
-#include "model.h"
+#include "model_struct.h"
 
 #include <string.h>
 
 /* ---- the layer ---- */
 
+/* Checks the shape of a call's input against input i of the model, where any size fits an open
+ * axis. */
+static int check_shape(const char *name, const quern_model *m, int i, const quern_shape *in,
+                       quern_error *err)
+{
+    char want[96], got[96];
+    quern_shape own = quern__symbolic_shape(m->b, m->in[i]), given = *in, fixed = *in;
+    own.dims[0] = given.dims[0] = fixed.dims[0] = -1;
+    for (int k = 1; k < own.rank && k < given.rank; k++)
+        fixed.dims[k] = own.dims[k] < 0 ? -1 : given.dims[k];
+    return quern_shape_equal(&own, &fixed)
+               ? QUERN_OK
+               : quern__fail(err, QUERN_SHAPE, name, "input %d has shape %s, expected %s", i,
+                             quern_shape_text(&given, got, sizeof got),
+                             quern_shape_text(&own, want, sizeof want));
+}
+
 /* Checks that a call has the shapes of the model's inputs. */
 static int check_shapes(const quern__layer *l, const quern_model *m, const quern_shape *in,
                         int n_in, quern_error *err)
 {
-    char want[96], got[96];
-    int values = 0; /* the other inputs are masks */
+    int values = 0, status = QUERN_OK; /* the other inputs are masks */
     for (int i = 0; i < n_in; i++)
         values += !l->arguments || l->arguments[i] == 0;
     if (values != m->n_in)
         return quern__fail(err, QUERN_SHAPE, l->name, "%d inputs, expected %d", values, m->n_in);
-    n_in = values;
-    for (int i = 0; i < n_in; i++) {
-        quern_shape own = *quern__tensor_shape(m->b, m->in[i]), given = in[i];
-        own.dims[0] = given.dims[0] = -1;
-        if (!quern_shape_equal(&own, &given))
-            return quern__fail(err, QUERN_SHAPE, l->name, "input %d has shape %s, expected %s", i,
-                               quern_shape_text(&given, got, sizeof got),
-                               quern_shape_text(&own, want, sizeof want));
-    }
-    return QUERN_OK;
+    for (int i = 0; i < values && status >= 0; i++)
+        status = check_shape(l->name, m, i, &in[i], err);
+    return status;
 }
 
 /* Moves the ownership of the model's layers to the outer layer. */
@@ -109,6 +119,10 @@ static quern__id nested_call(quern__layer *l, quern__graph *g, const quern__id *
         for (int i = 0, k = 0; i < n_in; i++) {
             if (l->context->arguments && l->context->arguments[i] != 0)
                 continue; /* a mask */
+            quern_error err = { 0 };
+            if (in[i] && !l->context->stepping &&
+                check_shape(l->name, m, k, quern__shape_of(g, in[i]), &err) < 0)
+                quern__graph_fail(g, err.code, "%s", err.text);
             given = quern__layer_argument(l, in, n_in, "mask", k);
             ids[m->in[k]] = quern__cast(g, in[i], quern__tensor_dtype(m->b, m->in[k]));
             masks[m->in[k]] =
@@ -137,24 +151,9 @@ static void nested_drop(quern__layer *l)
     l->object = NULL;
 }
 
-static const quern__field nested_fields[] = { { "layers", QUERN__F_ANY, NULL }, { 0 } };
-static const quern__call_arg nested_takes[] = { { "inputs", true }, { "mask", true }, { 0 } };
-#define NESTED(ID, NAME, ALIASES, MODULE)                   \
-    const quern__class ID = { .group = QUERN__LAYER,        \
-                              .name = NAME,                 \
-                              .aliases = ALIASES,           \
-                              .module = MODULE,             \
-                              .fields = nested_fields,      \
-                              .build = nested_build,        \
-                              .call = nested_call,          \
-                              .call_args = nested_takes,    \
-                              .masks = QUERN__MASK_OWN,     \
-                              .model = true,                \
-                              .strings = true,              \
-                              .destroy_state = nested_drop, \
-                              .by_step = true }
-NESTED(quern__layer_sequential, "Sequential", "", "keras");
-NESTED(quern__layer_functional, "Functional", "Model", "keras.src.models.functional");
+const quern__nesting quern__nested_model = { .build = nested_build,
+                                             .call = nested_call,
+                                             .drop = nested_drop };
 
 /* ---- from C ---- */
 

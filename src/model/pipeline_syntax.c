@@ -7,7 +7,7 @@
  * the rest to the parser of spec strings. Errors go into the blueprint, with the number of the
  * layer and the position in the text. A chain without names becomes a Sequential model, as in
  * Keras. */
-#include "model.h"
+#include "model_struct.h"
 
 #include <ctype.h>
 #include <stdio.h>

@@ -1,7 +1,7 @@
 /* self_check: compares every fast kernel that small graphs reach with its reference kernel, and a
  * training run on one thread with one on two threads. */
 #include "grad/grad.h"
-#include "model.h"
+#include "model_struct.h"
 #include "ops/recurrence.h"
 
 #include <math.h>
@@ -14,7 +14,7 @@ typedef struct checking {
     bool ok;
 } checking;
 
-static void tell(checking *c, const char *name, bool ok, const char *detail)
+static void report_check(checking *c, const char *name, bool ok, const char *detail)
 {
     c->ok = c->ok && ok;
     c->report(c->user, name, ok, detail);
@@ -217,7 +217,7 @@ static void check_kernels(checking *c, const char *name, builder *build, double 
                           p->entries[e].node->name, p->entries[e].kernel_name);
         }
     }
-    tell(c, name, status >= 0 && worst <= tolerance, *err.text ? err.text : detail);
+    report_check(c, name, status >= 0 && worst <= tolerance, *err.text ? err.text : detail);
     quern__free_aligned(arena);
     quern__plan_free(p);
     quern__graph_free(g);
@@ -267,7 +267,7 @@ static void check_training(checking *c, const char *what, const char *words, con
         same = !memcmp(u.data, v.data, (size_t)quern_shape_count(&u.shape) * sizeof(float));
     }
     snprintf(name, sizeof name, "%s: bit-identical on 1 and 2 threads", what);
-    tell(c, name, same, err.text);
+    report_check(c, name, same, err.text);
     quern_model_free(a);
     quern_model_free(b);
 }
@@ -280,17 +280,17 @@ static void report_isa(checking *c)
     int n = snprintf(detail, sizeof detail, "%s of", used ? used : "unknown QUERN_ISA; one");
     for (int k = 0; (name = quern_isa_name(k)) && n < (int)sizeof detail; k++)
         n += snprintf(detail + n, sizeof detail - (size_t)n, "%s %s", k ? "," : "", name);
-    tell(c, "kind of processor", used != NULL, detail);
+    report_check(c, "kind of processor", used != NULL, detail);
 }
 
 int quern_self_check(quern_check_fn *report, void *user)
 {
     checking c = { .report = report, .user = user, .ok = true };
-    tell(&c, "quern", true, quern_version());
+    report_check(&c, "quern", true, quern_version());
 #ifdef QUERN_HAVE_ISAL
-    tell(&c, "gzip by", true, "ISA-L");
+    report_check(&c, "gzip by", true, "ISA-L");
 #else
-    tell(&c, "gzip by", true, "zlib");
+    report_check(&c, "gzip by", true, "zlib");
 #endif
     report_isa(&c);
     check_kernels(&c, "unary functions", unary, 2e-6);

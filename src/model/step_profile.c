@@ -1,7 +1,7 @@
-/* step_profile: the time of training steps by node of the plan. The first thread of the pool
+/* step_profile: the time of the steps of a run by node of the plan. The first thread of the pool
  * measures each entry while profiling is on, with the waits for other threads included. The text is
  * a table with the slowest nodes first. */
-#include "model.h"
+#include "model_struct.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +13,7 @@ int quern_model_set_profile(quern_model *m, int on)
         return QUERN_INVALID;
     quern__free(m->profile.seconds);
     m->profile = (quern__profile){ 0 };
+    m->profiled = NULL;
     m->profiling = on != 0;
     return QUERN_OK;
 }
@@ -25,13 +26,29 @@ int quern_model_set_watch(quern_model *m, int on)
     return QUERN_OK;
 }
 
-/* Ensures capacity for the entries of the training plan. Returns NULL when profiling is off. */
-quern__profile *quern__model_profile(quern_model *m)
+/* Ensures capacity for the entries of the plan of a mode; a profile of another plan ends. A run
+ * that trains profiles its training steps only. Returns NULL when profiling is off. */
+quern__profile *quern__model_profile(quern_model *m, quern__mode mode)
 {
-    const quern__plan *p = m->programs[QUERN__TRAIN].plan;
-    if (m->profiling && p && !m->profile.seconds)
+    const quern__plan *p = m->programs[mode].plan;
+    if (!m->profiling || !p || (mode != QUERN__TRAIN && m->trains))
+        return NULL;
+    if (m->profiled != p) {
+        quern__free(m->profile.seconds);
+        m->profile = (quern__profile){ 0 };
         m->profile.seconds = quern__zalloc((size_t)p->n_entries + 1, sizeof *m->profile.seconds);
+        m->profiled = p;
+    }
     return m->profile.seconds ? &m->profile : NULL;
+}
+
+/* The plan of the profile, if the model still has it. */
+static const quern__plan *profiled_plan(const quern_model *m)
+{
+    for (int mode = 0; mode < QUERN__MODES; mode++)
+        if (m->profiled && m->programs[mode].plan == m->profiled)
+            return m->profiled;
+    return NULL;
 }
 
 typedef struct line {
@@ -50,7 +67,7 @@ char *quern_model_profile(const quern_model *m)
 {
     if (!m)
         return NULL;
-    const quern__plan *p = m->programs[QUERN__TRAIN].plan;
+    const quern__plan *p = profiled_plan(m);
     quern__text t = { 0 };
     double all = 0;
     char shape[96];

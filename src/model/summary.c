@@ -1,7 +1,7 @@
 /* summary: Keras's model summary: the table of layers and the numbers of parameters
  * (keras.src.utils.summary_utils). */
 #include "base/json.h"
-#include "model.h"
+#include "model_struct.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -164,14 +164,15 @@ static void add_connections(const quern_model *m, const quern__layer *l, quern__
 
 static void add_shapes(const quern_model *m, const quern__call_node *node, quern__text *out)
 {
-    char shape[200];
-    for (int i = 0; i < node->n_out; i++)
-        quern__text_add(
-            out, "%s%s",
-            i                 ? ", "
-            : node->n_out > 1 ? "["
-                              : "",
-            quern_shape_text(quern__tensor_shape(m->b, node->first + i), shape, sizeof shape));
+    char text[200];
+    for (int i = 0; i < node->n_out; i++) {
+        quern_shape shape = quern__symbolic_shape(m->b, node->first + i);
+        quern__text_add(out, "%s%s",
+                        i                 ? ", "
+                        : node->n_out > 1 ? "["
+                                          : "",
+                        quern_shape_text(&shape, text, sizeof text));
+    }
     quern__text_add(out, node->n_out > 1 ? "]" : "");
 }
 
@@ -300,16 +301,16 @@ char *quern_model_summary_json(const quern_model *m)
         const quern__call_node *node = &m->b->nodes[k];
         counts own = { 0 };
         json_t *shape = json_array();
-        const quern_shape *made = quern__tensor_shape(m->b, node->first);
+        quern_shape made = quern__symbolic_shape(m->b, node->first);
         if (node->again) {
             json_decref(shape);
             continue;
         }
         count_parameters(node->layer, &own);
         count_parameters(node->layer, &all);
-        for (int i = 0; i < made->rank; i++)
+        for (int i = 0; i < made.rank; i++)
             json_array_append_new(shape,
-                                  made->dims[i] < 0 ? json_null() : json_integer(made->dims[i]));
+                                  made.dims[i] < 0 ? json_null() : json_integer(made.dims[i]));
         json_array_append_new(layers, json_pack("{s:s, s:s, s:o, s:I}", "name", node->layer->name,
                                                 "class", node->layer->kind->name, "output_shape",
                                                 shape, "params", (json_int_t)own.all));

@@ -11,10 +11,6 @@
  * mask has the axes (B, heads, T, S), each of that size or 1. Causal: query i sees keys up to
  * offset + i. Outputs: y (B, T, heads * e), statistics (B, T, heads, 2).
  *
- * Attributes: i[0] heads, i[1] heads of k and v, i[2] causal, i[3] index of the mask among the
- * inputs, i[4] of the offset (0: none), i[5] zeros for a query without keys, i[6] seed of dropout;
- * f[0] scale, f[1] rate of dropout.
- *
  * With p the shares (softmax), m the factors of dropout and D = sum(dy y), the backward pass is dv
  * = (p m)ᵀ dy, ds = p (m dy vᵀ - D), dq = scale ds k, dk = scale dsᵀ q. The sum D needs y only, as
  * in Dao et al., "FlashAttention", 2022. */
@@ -34,10 +30,10 @@ static sizes sizes_of(const quern__call *c)
     const quern__attr *a = c->attr;
     return (sizes){ .steps = c->in[0].shape.dims[1],
                     .keys = c->in[1].shape.dims[1],
-                    .heads = a->i[0],
-                    .shared = a->i[1],
-                    .d = c->in[0].shape.dims[2] / a->i[0],
-                    .e = c->in[2].shape.dims[2] / a->i[1] };
+                    .heads = a->i[QUERN__ATTENTION_HEADS],
+                    .shared = a->i[QUERN__ATTENTION_SHARED],
+                    .d = c->in[0].shape.dims[2] / a->i[QUERN__ATTENTION_HEADS],
+                    .e = c->in[2].shape.dims[2] / a->i[QUERN__ATTENTION_SHARED] };
 }
 
 /* Indices of the first element of a query, a key and a value, for head h of a record. */
@@ -62,16 +58,19 @@ static int64_t result_at(const sizes *s, int64_t r, int64_t h, int64_t t)
 static bool is_attended(const quern__call *c, int64_t r, int64_t h, int64_t t, int64_t key)
 {
     const quern__attr *a = c->attr;
-    if (a->i[2] && key > t + (a->i[4] ? (int64_t)quern__get(&c->in[a->i[4]], 0) : 0))
+    if (a->i[QUERN__ATTENTION_CAUSAL] &&
+        key > t + (a->i[QUERN__ATTENTION_OFFSET]
+                       ? (int64_t)quern__get(&c->in[a->i[QUERN__ATTENTION_OFFSET]], 0)
+                       : 0))
         return false;
-    if (!a->i[3])
+    if (!a->i[QUERN__ATTENTION_MASK])
         return true;
-    const quern_shape *m = &c->in[a->i[3]].shape;
+    const quern_shape *m = &c->in[a->i[QUERN__ATTENTION_MASK]].shape;
     const int64_t at[4] = { r, h, t, key };
     int64_t place = 0;
     for (int i = 0; i < 4; i++)
         place = place * m->dims[i] + (m->dims[i] > 1 ? at[i] : 0);
-    return quern__get(&c->in[a->i[3]], place) != 0;
+    return quern__get(&c->in[a->i[QUERN__ATTENTION_MASK]], place) != 0;
 }
 
 /* The scaled product of query t and a key; NOWHERE if the query does not attend to it. */
@@ -84,20 +83,20 @@ static double score(const quern__call *c, const sizes *s, int64_t r, int64_t h, 
     for (int64_t i = 0; i < s->d; i++)
         sum += quern__get(&c->in[0], query_at(s, r, h, t) + i) *
                quern__get(&c->in[1], key_at(s, r, h, key) + i);
-    return sum * c->attr->f[0];
+    return sum * c->attr->f[QUERN__ATTENTION_SCALE];
 }
 
 /* The factor of dropout: 0 or 1 / (1 - rate). */
 static double chance(const quern__call *c, const sizes *s, int64_t r, int64_t h, int64_t t,
                      int64_t key)
 {
-    double rate = c->attr->f[1];
+    double rate = c->attr->f[QUERN__ATTENTION_DROPOUT];
     uint32_t bits[4];
     if (rate <= 0)
         return 1;
-    quern__random_key own =
-        quern__random_key_of(c->run->seed ^ quern__hash64((uint64_t)c->attr->i[6]),
-                             QUERN__RANDOM_DROPOUT, (uint64_t)c->run->epoch);
+    quern__random_key own = quern__random_key_of(
+        c->run->seed ^ quern__hash64((uint64_t)c->attr->i[QUERN__ATTENTION_SEED]),
+        QUERN__RANDOM_DROPOUT, (uint64_t)c->run->epoch);
     quern__random4(own, (uint64_t)(c->run->first + r),
                    (uint64_t)((h * s->steps + t) * ((s->keys + 3) / 4) + key / 4), bits);
     return rate < 1 && (double)bits[key % 4] * 0x1p-32 >= rate ? 1 / (1 - rate) : 0;
@@ -120,7 +119,7 @@ static void attend(const quern__call *c, const sizes *s, int64_t r, int64_t h, i
     for (int64_t j = 0; j < s->keys; j++)
         sum += exp(score(c, s, r, h, t, j) - most);
     /* the sum has at least one term exp(0), so 1 / sum is finite */
-    double inverse = c->attr->i[5] && most == NOWHERE ? 0 : 1 / sum;
+    double inverse = c->attr->i[QUERN__ATTENTION_ZEROS] && most == NOWHERE ? 0 : 1 / sum;
     for (int64_t i = 0; i < s->e; i++) {
         double y = 0;
         for (int64_t j = 0; j < s->keys; j++)
@@ -164,12 +163,14 @@ static void attend_back(const quern__call *c, const sizes *s, int64_t r, int64_t
     for (int64_t j = 0; j < s->keys; j++) {
         /* p, m, and dy vᵀ for this pair */
         double share = exp(score(c, s, r, h, t, j) - most) * inverse,
-               left = chance(c, s, r, h, t, j), slope = 0;
+               left = chance(c, s, r, h, t, j), grad = 0;
         for (int64_t i = 0; i < s->e; i++) {
-            slope += quern__get(dy, from + i) * quern__get(&c->in[2], value_at(s, r, h, j) + i);
+            grad += quern__get(dy, from + i) * quern__get(&c->in[2], value_at(s, r, h, j) + i);
             add(&c->out[2], value_at(s, r, h, j) + i, share * left * quern__get(dy, from + i));
         }
-        double ds = is_attended(c, r, h, t, j) ? share * (slope * left - along) * c->attr->f[0] : 0;
+        double ds = is_attended(c, r, h, t, j)
+                        ? share * (grad * left - along) * c->attr->f[QUERN__ATTENTION_SCALE]
+                        : 0;
         for (int64_t i = 0; i < s->d; i++) {
             add(&c->out[0], query_at(s, r, h, t) + i,
                 ds * quern__get(&c->in[1], key_at(s, r, h, j) + i));
@@ -180,7 +181,7 @@ static void attend_back(const quern__call *c, const sizes *s, int64_t r, int64_t
 }
 
 /* The backward pass of some records. Sets the outputs to 0 first, because queries add to keys. */
-static int attention_slope_reference(const quern__call *c, int64_t begin, int64_t end)
+static int attention_grad_reference(const quern__call *c, int64_t begin, int64_t end)
 {
     sizes s = sizes_of(c);
     quern__part p = records_of(c, begin, end);
@@ -204,15 +205,15 @@ static double attention_work(const quern__attr *attr, const quern_shape *in, con
     return 2.0 * (double)quern_shape_count(in) * (double)in[1].dims[1];
 }
 
-static double slope_work(const quern__attr *attr, const quern_shape *in, const quern_shape *out)
+static double grad_work(const quern__attr *attr, const quern_shape *in, const quern_shape *out)
 {
     return 2.5 * attention_work(attr, in, out);
 }
 
 const quern__op quern__op_attention_grad = { .name = "attention_grad",
                                              .ways = quern__ways_rows,
-                                             .reference = attention_slope_reference,
-                                             .work = slope_work };
+                                             .reference = attention_grad_reference,
+                                             .work = grad_work };
 
 /* Adds the backward op, whose inputs are those of the forward op, its outputs and dy. */
 static void attention_gradient(quern__graph *g, const quern__node *node, const quern__id *dy,
@@ -270,9 +271,14 @@ quern__id quern__attention(quern__graph *g, const quern__attended *a)
     quern_shape q = *quern__shape_of(g, a->q), v = *quern__shape_of(g, a->v), shapes[2] = { q, q };
     int dtype = quern__dtype_of(g, a->q), n = 3;
     quern__id in[5] = { a->q, a->k, a->v }, out[2];
-    quern__attr attr = { .i = { a->heads, a->shared, a->causal }, .f = { a->scale, a->dropout } };
-    attr.i[5] = a->zeros;
-    attr.i[6] = (int64_t)a->seed;
+    quern__attr attr = {
+        .i = { [QUERN__ATTENTION_HEADS] = a->heads,
+               [QUERN__ATTENTION_SHARED] = a->shared,
+               [QUERN__ATTENTION_CAUSAL] = a->causal,
+               [QUERN__ATTENTION_ZEROS] = a->zeros,
+               [QUERN__ATTENTION_SEED] = (int64_t)a->seed },
+        .f = { [QUERN__ATTENTION_SCALE] = a->scale, [QUERN__ATTENTION_DROPOUT] = a->dropout }
+    };
     char tq[96], tk[96], tv[96];
     if (!fits(&q, quern__shape_of(g, a->k), &v, a->mask ? quern__shape_of(g, a->mask) : NULL,
               a->heads, a->shared))
@@ -285,7 +291,7 @@ quern__id quern__attention(quern__graph *g, const quern__attended *a)
     /* the optional inputs */
     for (int k = 0; k < 2; k++)
         if (k ? a->offset : a->mask) {
-            attr.i[3 + k] = n;
+            attr.i[k ? QUERN__ATTENTION_OFFSET : QUERN__ATTENTION_MASK] = n;
             in[n++] = k ? a->offset : a->mask;
         }
     shapes[0].dims[2] = v.dims[2] / a->shared * a->heads;

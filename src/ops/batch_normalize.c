@@ -74,24 +74,24 @@ const quern__op quern__op_batch_merge = { .name = "batch_merge",
                                           .ways = quern__ways_whole,
                                           .reference = merge_reference };
 
-/* ---- y: inputs x, (2, C), [gamma], [beta]. i[0] index of gamma among the inputs, i[1] of beta;
- * f[0] epsilon ---- */
+/* ---- y: inputs x, (2, C), [gamma], [beta] ---- */
 
 static int normalize_reference(const quern__call *c, int64_t begin, int64_t end)
 {
-    int64_t n = channels_of(&c->in[0]), gamma = c->attr->i[0], beta = c->attr->i[1];
+    int64_t n = channels_of(&c->in[0]), gamma = c->attr->i[QUERN__NORMALIZE_GAMMA],
+            beta = c->attr->i[QUERN__NORMALIZE_BETA];
     quern__part p = quern__call_part(c, &c->out[0].shape, begin, end);
     for (int64_t i = p.start; i < p.start + p.length; i++) {
         int64_t k = i % n;
         double h = (quern__get(&c->in[0], i) - quern__get(&c->in[1], k)) /
-                   sqrt(quern__get(&c->in[1], n + k) + c->attr->f[0]);
+                   sqrt(quern__get(&c->in[1], n + k) + c->attr->f[QUERN__NORMALIZE_EPSILON]);
         h = gamma ? h * quern__get(&c->in[gamma], k) : h;
         quern__set(&c->out[0], i, beta ? h + quern__get(&c->in[beta], k) : h);
     }
     return 0;
 }
 
-/* ---- x, (2, C), dy to (B, 2, C): sums of dy h and of dy over each record. f[0] epsilon ---- */
+/* ---- x, (2, C), dy to (B, 2, C): sums of dy h and of dy over each record. ---- */
 
 static int sums_reference(const quern__call *c, int64_t begin, int64_t end)
 {
@@ -100,7 +100,8 @@ static int sums_reference(const quern__call *c, int64_t begin, int64_t end)
     for (int64_t r = p.start / (2 * n); r < (p.start + p.length) / (2 * n); r++)
         for (int64_t k = 0; k < n; k++) {
             double along = 0, sum = 0,
-                   inverse = 1 / sqrt(quern__get(&c->in[1], n + k) + c->attr->f[0]);
+                   inverse = 1 / sqrt(quern__get(&c->in[1], n + k) +
+                                      c->attr->f[QUERN__NORMALIZE_EPSILON]);
             for (int64_t i = r * rows; i < (r + 1) * rows; i++) {
                 double d = quern__get(&c->in[2], i * n + k);
                 along +=
@@ -113,17 +114,18 @@ static int sums_reference(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
-/* ---- dx: x, (2, C), sums (2, C), dy, [gamma]: dx = gamma inverse (dy - mean(dy) - h mean(dy h)).
- * f[0] epsilon ---- */
+/* ---- dx: x, (2, C), sums (2, C), dy, [gamma]: dx = gamma inverse (dy - mean(dy) - h mean(dy h))
+ * ---- */
 
-static int slope_reference(const quern__call *c, int64_t begin, int64_t end)
+static int batch_grad_reference(const quern__call *c, int64_t begin, int64_t end)
 {
     int64_t n = channels_of(&c->in[0]);
     double count = (double)(quern_shape_count(&c->in[0].shape) / n);
     quern__part p = quern__call_part(c, &c->out[0].shape, begin, end);
     for (int64_t i = p.start; i < p.start + p.length; i++) {
         int64_t k = i % n;
-        double inverse = 1 / sqrt(quern__get(&c->in[1], n + k) + c->attr->f[0]);
+        double inverse =
+            1 / sqrt(quern__get(&c->in[1], n + k) + c->attr->f[QUERN__NORMALIZE_EPSILON]);
         double h = (quern__get(&c->in[0], i) - quern__get(&c->in[1], k)) * inverse;
         double d = quern__get(&c->in[3], i) -
                    (quern__get(&c->in[2], n + k) + h * quern__get(&c->in[2], k)) / count;
@@ -137,14 +139,14 @@ const quern__op quern__op_batch_sums = {
 };
 const quern__op quern__op_batch_grad = { .name = "batch_grad",
                                          .ways = quern__ways_rows,
-                                         .reference = slope_reference,
+                                         .reference = batch_grad_reference,
                                          .whole = 2 | 4 | 16 };
 
 static void normalize_gradient(quern__graph *g, const quern__node *node, const quern__id *dy,
                                quern__id *dx)
 {
     quern__node n = *node;
-    int64_t gamma = n.attr.i[0], beta = n.attr.i[1];
+    int64_t gamma = n.attr.i[QUERN__NORMALIZE_GAMMA], beta = n.attr.i[QUERN__NORMALIZE_BETA];
     quern_shape s = *quern__shape_of(g, n.in[0]),
                 own = { .rank = 1, .dims = { s.dims[s.rank - 1] } };
     quern_shape each = { .rank = 3, .dims = { s.dims[0], 2, own.dims[0] } };
@@ -178,15 +180,15 @@ quern__id quern__batch_normalize(quern__graph *g, quern__id x, quern__id gamma, 
                 each = { .rank = 3, .dims = { s.dims[0], 2, s.dims[s.rank - 1] } };
     quern_shape all = { .rank = 2, .dims = { 2, each.dims[2] } };
     int dtype = quern__dtype_of(g, x), n_in = 2;
-    quern__attr attr = { .f = { epsilon } };
+    quern__attr attr = { .f = { [QUERN__NORMALIZE_EPSILON] = epsilon } };
     if (s.rank < 2 || each.dims[2] < 1)
         return quern__graph_fail(g, QUERN_SHAPE, "the axis of channels is missing");
     quern__id own = quern__build(g, &quern__op_batch_moments, &x, 1, &attr, &each, dtype);
     *moments = quern__build(g, &quern__op_batch_merge, &own, 1, &attr, &all, dtype);
     quern__id in[4] = { x, *moments };
     if (gamma)
-        in[attr.i[0] = n_in++] = gamma;
+        in[attr.i[QUERN__NORMALIZE_GAMMA] = n_in++] = gamma;
     if (beta)
-        in[attr.i[1] = n_in++] = beta;
+        in[attr.i[QUERN__NORMALIZE_BETA] = n_in++] = beta;
     return quern__build(g, &quern__op_batch_normalize, in, n_in, &attr, &s, dtype);
 }

@@ -23,9 +23,9 @@ static pairs pairs_of(const quern__call *c)
                     .embeddings = &c->in[1],
                     .n = c->in[1].shape.dims[0],
                     .width = c->in[1].shape.dims[1],
-                    .gamma = c->attr->f[0],
-                    .margin = c->attr->f[1],
-                    .alone = c->attr->i[0] };
+                    .gamma = c->attr->f[QUERN__CIRCLE_GAMMA],
+                    .margin = c->attr->f[QUERN__CIRCLE_MARGIN],
+                    .alone = c->attr->i[QUERN__CIRCLE_ALONE] };
 }
 
 /* Whether two records have the same label. */
@@ -46,11 +46,11 @@ static double distance(const pairs *p, int64_t i, int64_t j)
 }
 
 /* The weighted distance of a pair, and its derivative by the distance. */
-static double pull(const pairs *p, bool same, double d, double *slope)
+static double pull(const pairs *p, bool same, double d, double *grad)
 {
     double cut = fmax(d, 0), weight = fmax(same ? p->margin + cut : 1 + p->margin - cut, 0);
     double rest = (same ? p->margin : 1 - p->margin) - cut, sign = same ? -p->gamma : p->gamma;
-    *slope = d >= 0 ? sign * ((weight > 0 ? (same ? rest : -rest) : 0) - weight) : 0;
+    *grad = d >= 0 ? sign * ((weight > 0 ? (same ? rest : -rest) : 0) - weight) : 0;
     return sign * weight * rest;
 }
 
@@ -58,16 +58,16 @@ static double pull(const pairs *p, bool same, double d, double *slope)
  * -infinity without any. */
 static void log_sums(const pairs *p, int64_t i, double sums[2])
 {
-    double most[2] = { -INFINITY, -INFINITY }, slope;
+    double most[2] = { -INFINITY, -INFINITY }, grad;
     sums[0] = sums[1] = 0;
     for (int64_t j = 0; j < p->n; j++)
         if (counts(p, i, j))
             most[alike(p, i, j)] =
-                fmax(most[alike(p, i, j)], pull(p, alike(p, i, j), distance(p, i, j), &slope));
+                fmax(most[alike(p, i, j)], pull(p, alike(p, i, j), distance(p, i, j), &grad));
     for (int64_t j = 0; j < p->n; j++)
         if (counts(p, i, j))
             sums[alike(p, i, j)] +=
-                exp(pull(p, alike(p, i, j), distance(p, i, j), &slope) - most[alike(p, i, j)]);
+                exp(pull(p, alike(p, i, j), distance(p, i, j), &grad) - most[alike(p, i, j)]);
     for (int k = 0; k < 2; k++)
         sums[k] = sums[k] > 0 ? most[k] + log(sums[k]) : -INFINITY;
 }
@@ -86,10 +86,10 @@ static int circle_reference(const quern__call *c, int64_t begin, int64_t end)
 }
 
 /* Inputs labels, embeddings, dy. */
-static int circle_slope_reference(const quern__call *c, int64_t begin, int64_t end)
+static int circle_grad_reference(const quern__call *c, int64_t begin, int64_t end)
 {
     pairs p = pairs_of(c);
-    double sums[2], slope;
+    double sums[2], grad;
     (void)begin, (void)end;
     for (int64_t i = 0; i < p.n * p.width; i++)
         quern__set(&c->out[0], i, 0);
@@ -101,8 +101,8 @@ static int circle_slope_reference(const quern__call *c, int64_t begin, int64_t e
             if (!counts(&p, i, j))
                 continue;
             bool same = alike(&p, i, j);
-            double value = pull(&p, same, distance(&p, i, j), &slope),
-                   by = -outer * exp(value - sums[same]) * slope;
+            double value = pull(&p, same, distance(&p, i, j), &grad),
+                   by = -outer * exp(value - sums[same]) * grad;
             for (int64_t k = 0; k < p.width; k++) {
                 int64_t a = i * p.width + k, b = j * p.width + k;
                 double x = quern__get(p.embeddings, a), y = quern__get(p.embeddings, b);
@@ -116,7 +116,7 @@ static int circle_slope_reference(const quern__call *c, int64_t begin, int64_t e
 
 const quern__op quern__op_circle_grad = { .name = "circle_grad",
                                           .ways = quern__ways_whole,
-                                          .reference = circle_slope_reference };
+                                          .reference = circle_grad_reference };
 
 static void circle_gradient(quern__graph *g, const quern__node *node, const quern__id *dy,
                             quern__id *dx)
@@ -140,7 +140,8 @@ quern__id quern__circle(quern__graph *g, quern__id labels, quern__id embeddings,
     quern_shape s = *quern__shape_of(g, embeddings), rows = { .rank = 1, .dims = { s.dims[0] } };
     if (s.rank != 2)
         return quern__graph_fail(g, QUERN_SHAPE, "circle needs embeddings (records, width)");
-    quern__attr attr = { .i = { alone }, .f = { gamma, margin } };
+    quern__attr attr = { .i = { [QUERN__CIRCLE_ALONE] = alone },
+                         .f = { [QUERN__CIRCLE_GAMMA] = gamma, [QUERN__CIRCLE_MARGIN] = margin } };
     return quern__build(g, &quern__op_circle,
                         (quern__id[]){ quern__reshape(g, labels, &rows), embeddings }, 2, &attr,
                         &rows, quern__dtype_of(g, embeddings));

@@ -19,24 +19,22 @@
 
 #include "build.h"
 
-extern const quern__op quern__op_convolve_back;
-
 quern__space quern__space_of(const quern__attr *attr, const quern_shape *image,
                              const quern_shape *made)
 {
     quern__space s = { .records = image->dims[0],
                        .channels = image->dims[image->rank - 1],
                        .filters = made->dims[made->rank - 1] };
-    int axes = (int)attr->i[12];
+    int axes = (int)attr->i[QUERN__FRAME_AXES];
     s.places = 1;
     for (int a = 0; a < 3; a++) {
         int at = a - (3 - axes);
         s.in[a] = at < 0 ? 1 : image->dims[1 + at];
         s.out[a] = at < 0 ? 1 : made->dims[1 + at];
-        s.stride[a] = attr->i[3 * a];
-        s.dilation[a] = attr->i[3 * a + 1];
-        s.before[a] = attr->i[3 * a + 2];
-        s.kernel[a] = attr->i[9 + a];
+        s.stride[a] = attr->i[QUERN__FRAME_STRIDE + a];
+        s.dilation[a] = attr->i[QUERN__FRAME_DILATION + a];
+        s.before[a] = attr->i[QUERN__FRAME_BEFORE + a];
+        s.kernel[a] = attr->i[QUERN__FRAME_KERNEL + a];
         s.places *= s.kernel[a];
     }
     return s;
@@ -44,12 +42,12 @@ quern__space quern__space_of(const quern__attr *attr, const quern_shape *image,
 
 quern__attr quern__frame_attr(const quern__frame *f)
 {
-    quern__attr attr = { .i = { [12] = f->axes } };
+    quern__attr attr = { .i = { [QUERN__FRAME_AXES] = f->axes } };
     for (int a = 0; a < 3; a++) {
-        attr.i[3 * a] = f->stride[a];
-        attr.i[3 * a + 1] = f->dilation[a];
-        attr.i[3 * a + 2] = f->before[a];
-        attr.i[9 + a] = f->kernel[a];
+        attr.i[QUERN__FRAME_STRIDE + a] = f->stride[a];
+        attr.i[QUERN__FRAME_DILATION + a] = f->dilation[a];
+        attr.i[QUERN__FRAME_BEFORE + a] = f->before[a];
+        attr.i[QUERN__FRAME_KERNEL + a] = f->kernel[a];
     }
     return attr;
 }
@@ -58,7 +56,7 @@ quern__frame quern__frame_of(const quern__graph *g, const quern__attr *attr, que
                              quern__id made)
 {
     quern__space s = quern__space_of(attr, quern__shape_of(g, image), quern__shape_of(g, made));
-    quern__frame f = { .axes = (int)attr->i[12] };
+    quern__frame f = { .axes = (int)attr->i[QUERN__FRAME_AXES] };
     for (int a = 0; a < 3; a++) {
         f.kernel[a] = s.kernel[a];
         f.stride[a] = s.stride[a];
@@ -124,14 +122,14 @@ static int back_reference(const quern__call *c, int64_t begin, int64_t end)
 }
 
 /* ---- kernel gradient: inputs x, dy; one sum per part of the records, (parts * positions * C,
- * filters). i[13]: parts ---- */
+ * filters) ---- */
 
 /* For each element of a part's kernel gradient: the sum over the windows of the part's records. */
 static int weights_reference(const quern__call *c, int64_t begin, int64_t end)
 {
     quern__space s = quern__space_of(c->attr, &c->in[0].shape, &c->in[1].shape);
     quern__part p = quern__call_part(c, &c->out[0].shape, begin, end);
-    int64_t per = quern__space_numbers(s.out, 1), parts = c->attr->i[13];
+    int64_t per = quern__space_numbers(s.out, 1), parts = c->attr->i[QUERN__WEIGHTS_PARTS];
     for (int64_t i = p.start; i < p.start + p.length; i++) {
         int64_t f = i % s.filters, q = i / s.filters % s.channels,
                 k = i / s.filters / s.channels % s.places,
@@ -171,7 +169,7 @@ double quern__work_back(const quern__attr *attr, const quern_shape *in, const qu
 
 double quern__work_weights(const quern__attr *attr, const quern_shape *in, const quern_shape *out)
 {
-    return work_of(&in[1], out) / (double)attr->i[13];
+    return work_of(&in[1], out) / (double)attr->i[QUERN__WEIGHTS_PARTS];
 }
 
 int quern__ways_eighths(const quern__graph *g, const quern__node *node)
@@ -204,7 +202,7 @@ static quern__id weights_of(quern__graph *g, quern__id x, quern__id dy, quern__i
      * use all threads */
     int64_t parts = rows * columns <= 1 << 17 ? QUERN__CONVOLVE_PARTS : 1;
     quern__attr attr = quern__frame_attr(f);
-    attr.i[13] = parts;
+    attr.i[QUERN__WEIGHTS_PARTS] = parts;
     quern_shape all = { .rank = 2, .dims = { parts * rows, columns } };
     quern__id in[2] = { x, dy };
     quern__id dw =
@@ -344,8 +342,10 @@ quern__id quern__convolve(quern__graph *g, quern__id x, quern__id w, const quern
                 matrix = { .rank = 2, .dims = { 0, k.dims[k.rank - 1] } };
     matrix.dims[0] = quern_shape_count(&k) / matrix.dims[1];
     quern_shape out = quern__image_shape(quern__shape_of(g, x), f->axes, f->out, matrix.dims[1]);
+    quern__frame frame = *f;
+    x = quern__without_border(g, x, &frame);
     quern__id in[3] = { x, w, quern__pack(g, quern__reshape(g, w, &matrix), false) };
-    quern__attr attr = quern__frame_attr(f);
+    quern__attr attr = quern__frame_attr(&frame);
     return quern__build(g, &quern__op_convolve, in, 3, &attr, &out, quern__dtype_of(g, x));
 }
 

@@ -1,8 +1,5 @@
 /* convolve: window geometry for reference and fast kernels of images, from the attributes and
- * shapes of a call.
- *
- * Attributes of all image ops: i[3 a] stride, i[3 a + 1] dilation, i[3 a + 2] padding before, of
- * spatial axis a (0 … 2, aligned to the right), i[9 … 11] kernel, i[12] number of spatial axes. */
+ * shapes of a call. */
 #ifndef QUERN__OPS_CONVOLVE_H
 #define QUERN__OPS_CONVOLVE_H
 
@@ -92,6 +89,8 @@ quern__attr quern__frame_attr(const quern__frame *f);
 /* The frame of a node's attributes, whose windows over `image` give `made`. */
 quern__frame quern__frame_of(const quern__graph *g, const quern__attr *attr, quern__id image,
                              quern__id made);
+/* zero_border.c: x without a border of zeros along spatial axes, which the frame gets as padding. */
+quern__id quern__without_border(const quern__graph *g, quern__id x, quern__frame *f);
 /* (B, space, last), with the batch dimension of `x`. */
 quern_shape quern__image_shape(const quern_shape *x, int axes, const int64_t *space, int64_t last);
 /* Multiplications of image ops: for each output element, all kernel elements of one filter. */

@@ -129,7 +129,7 @@ static void backward(const record *r, int64_t t, const double *next, double *now
 }
 
 /* Inputs labels, logits, alpha of the forward pass, dy; output 1 is scratch for two steps. */
-static int ctc_slope_reference(const quern__call *c, int64_t begin, int64_t end)
+static int ctc_grad_reference(const quern__call *c, int64_t begin, int64_t end)
 {
     int64_t row = c->in[2].shape.dims[2], first = c->axis < 0 ? 0 : begin,
             last = c->axis < 0 ? c->out[0].shape.dims[0] : end;
@@ -162,7 +162,7 @@ static int ctc_slope_reference(const quern__call *c, int64_t begin, int64_t end)
 }
 
 const quern__op quern__op_ctc_grad = {
-    .name = "ctc_grad", .ways = quern__ways_rows, .reference = ctc_slope_reference, .inner = 2
+    .name = "ctc_grad", .ways = quern__ways_rows, .reference = ctc_grad_reference, .inner = 2
 };
 
 static void ctc_gradient(quern__graph *g, const quern__node *node, const quern__id *dy,

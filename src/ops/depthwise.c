@@ -6,8 +6,6 @@
 
 #include "build.h"
 
-extern const quern__op quern__op_depthwise_back;
-
 static int depthwise_reference(const quern__call *c, int64_t begin, int64_t end)
 {
     quern__space s = quern__space_of(c->attr, &c->in[0].shape, &c->out[0].shape);
@@ -46,12 +44,12 @@ static int back_reference(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
-/* Sums over the records of each part: (parts * positions, C); i[13]: parts. */
+/* Sums over the records of each part: (parts * positions, C). */
 static int weights_reference(const quern__call *c, int64_t begin, int64_t end)
 {
     quern__space s = quern__space_of(c->attr, &c->in[0].shape, &c->in[1].shape);
     quern__part p = quern__call_part(c, &c->out[0].shape, begin, end);
-    int64_t per = quern__space_numbers(s.out, 1), parts = c->attr->i[13];
+    int64_t per = quern__space_numbers(s.out, 1), parts = c->attr->i[QUERN__WEIGHTS_PARTS];
     for (int64_t i = p.start; i < p.start + p.length; i++) {
         int64_t q = i % s.channels, k = i / s.channels % s.places, part = i / s.channels / s.places;
         double sum = 0;
@@ -80,7 +78,7 @@ static quern__id weights_of(quern__graph *g, quern__id x, quern__id dy, quern__i
     const quern_shape kernel = *quern__shape_of(g, w);
     int64_t channels = kernel.dims[kernel.rank - 1], rows = quern_shape_count(&kernel) / channels;
     quern__attr attr = quern__frame_attr(f);
-    attr.i[13] = QUERN__CONVOLVE_PARTS;
+    attr.i[QUERN__WEIGHTS_PARTS] = QUERN__CONVOLVE_PARTS;
     quern_shape all = { .rank = 2, .dims = { QUERN__CONVOLVE_PARTS * rows, channels } };
     quern__id in[2] = { x, dy };
     quern__id dw =
@@ -132,7 +130,9 @@ quern__id quern__depthwise(quern__graph *g, quern__id x, quern__id w, const quer
         k->dims[k->rank - 1] != s.dims[s.rank - 1])
         return quern__graph_fail(g, QUERN_SHAPE, "a depthwise kernel does not fit its image");
     quern_shape out = quern__image_shape(&s, f->axes, f->out, s.dims[s.rank - 1]);
-    quern__attr attr = quern__frame_attr(f);
+    quern__frame frame = *f;
+    x = quern__without_border(g, x, &frame);
+    quern__attr attr = quern__frame_attr(&frame);
     return quern__build(g, &quern__op_depthwise, (quern__id[]){ x, w }, 2, &attr, &out,
                         quern__dtype_of(g, x));
 }

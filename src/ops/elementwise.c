@@ -62,8 +62,8 @@ static double unary_value(int function, double x, double a, double b, double c)
 {
     (void)a, (void)b, (void)c;
     switch (function) {
-#define UNARY(NAME, text, value, slope) \
-    case QUERN__##NAME:                 \
+#define UNARY(NAME, text, value, grad) \
+    case QUERN__##NAME:                \
         return value;
 #define BINARY(...)
 #include "functions.def"
@@ -78,9 +78,9 @@ static double unary_grad(int function, double x, double y, double a, double b, d
 {
     (void)y, (void)a, (void)b, (void)c;
     switch (function) {
-#define UNARY(NAME, text, value, slope) \
-    case QUERN__##NAME:                 \
-        return slope;
+#define UNARY(NAME, text, value, grad) \
+    case QUERN__##NAME:                \
+        return grad;
 #define BINARY(...)
 #include "functions.def"
 #undef UNARY
@@ -124,22 +124,22 @@ static int unary_reference(const quern__call *c, int64_t begin, int64_t end)
 }
 
 /* dx = dy * f'(x): inputs x, y, dy */
-static int unary_slope_reference(const quern__call *c, int64_t begin, int64_t end)
+static int unary_grad_reference(const quern__call *c, int64_t begin, int64_t end)
 {
     const double *f = c->attr->f;
     quern__part p = quern__call_part(c, &c->out[0].shape, begin, end);
     for (int64_t o = 0; o < p.outer; o++)
         for (int64_t k = 0, i = o * p.stride + p.start; k < p.length; k++, i++) {
-            double slope = unary_grad((int)c->attr->i[0], quern__get(&c->in[0], i),
-                                      quern__get(&c->in[1], i), f[0], f[1], f[2]);
-            quern__set(&c->out[0], i, slope * quern__get(&c->in[2], i));
+            double grad = unary_grad((int)c->attr->i[0], quern__get(&c->in[0], i),
+                                     quern__get(&c->in[1], i), f[0], f[1], f[2]);
+            quern__set(&c->out[0], i, grad * quern__get(&c->in[2], i));
         }
     return 0;
 }
 
 const quern__op quern__op_unary_grad = { .name = "unary_grad",
                                          .ways = ways_elements,
-                                         .reference = unary_slope_reference };
+                                         .reference = unary_grad_reference };
 
 /* Functions with steps have no gradient; a line has a constant one; others need x, y and dy. */
 static void unary_gradient(quern__graph *g, const quern__node *node, const quern__id *dy,

@@ -7,8 +7,6 @@
  * is divided by columns, so that no two threads add to the same element. */
 #include "build.h"
 
-#include <string.h>
-
 int64_t quern__call_row(const quern__call *c, const quern_tensor *ids, int64_t i, int64_t rows)
 {
     double id = quern__get(ids, i);
@@ -35,8 +33,6 @@ static int gather_reference(const quern__call *c, int64_t begin, int64_t end)
     }
     return 0;
 }
-
-extern const quern__op quern__op_scatter;
 
 static void gather_gradient(quern__graph *g, const quern__node *node, const quern__id *dy,
                             quern__id *dx)
@@ -106,7 +102,7 @@ static const quern__node *maker(const quern__graph *g, quern__id x)
 
 static bool is_sum(const quern__node *n)
 {
-    return n && !strcmp(n->name, "binary") && n->attr.i[0] == QUERN__ADD;
+    return n && n->op == &quern__op_binary && n->attr.i[0] == QUERN__ADD;
 }
 
 bool quern__scattered(const quern__graph *g, quern__id x)

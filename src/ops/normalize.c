@@ -19,8 +19,7 @@ static quern__part rows_of(const quern__call *c, int64_t begin, int64_t end)
                           .length = p.length / width_of(&c->out[0]) };
 }
 
-/* ---- forward: inputs x, [gamma], [beta]; outputs y, (…, 2) mean and inverse. i[0] index of gamma
- * among the inputs, i[1] of beta (0: none), i[2] centered; f[0] epsilon ---- */
+/* ---- forward: inputs x, [gamma], [beta]; outputs y, (…, 2) mean and inverse ---- */
 
 /* The mean and inverse of one row of n elements. */
 static void statistics(const quern_tensor *x, int64_t row, int64_t n, bool centred, double epsilon,
@@ -37,11 +36,13 @@ static void statistics(const quern_tensor *x, int64_t row, int64_t n, bool centr
 
 static int normalize_reference(const quern__call *c, int64_t begin, int64_t end)
 {
-    int64_t n = width_of(&c->in[0]), gamma = c->attr->i[0], beta = c->attr->i[1];
+    int64_t n = width_of(&c->in[0]), gamma = c->attr->i[QUERN__NORMALIZE_GAMMA],
+            beta = c->attr->i[QUERN__NORMALIZE_BETA];
     quern__part p = rows_of(c, begin, end);
     for (int64_t r = p.start; r < p.start + p.length; r++) {
         double mean, inverse;
-        statistics(&c->in[0], r, n, c->attr->i[2], c->attr->f[0], &mean, &inverse);
+        statistics(&c->in[0], r, n, c->attr->i[QUERN__NORMALIZE_CENTRED],
+                   c->attr->f[QUERN__NORMALIZE_EPSILON], &mean, &inverse);
         quern__set(&c->out[1], 2 * r, mean);
         quern__set(&c->out[1], 2 * r + 1, inverse);
         for (int64_t k = 0; k < n; k++) {
@@ -83,7 +84,7 @@ static void sums_by_record(const quern__call *c, quern__part rows, int64_t n)
         }
 }
 
-static int normalize_slope_reference(const quern__call *c, int64_t begin, int64_t end)
+static int normalize_grad_reference(const quern__call *c, int64_t begin, int64_t end)
 {
     int64_t n = width_of(&c->in[0]);
     quern__part p = rows_of(c, begin, end);
@@ -93,7 +94,7 @@ static int normalize_slope_reference(const quern__call *c, int64_t begin, int64_
         for (int64_t k = 0; k < n; k++) {
             double d =
                 quern__get(&c->in[2], r * n + k) * (c->n_in > 3 ? quern__get(&c->in[3], k) : 1);
-            sum += c->attr->i[2] ? d : 0;
+            sum += c->attr->i[QUERN__NORMALIZE_CENTRED] ? d : 0;
             along += d * (quern__get(&c->in[0], r * n + k) - mean) * inverse;
         }
         for (int64_t k = 0; k < n; k++) {
@@ -134,7 +135,7 @@ static int normalize_sums_reference(const quern__call *c, int64_t begin, int64_t
 
 const quern__op quern__op_normalize_grad = { .name = "normalize_grad",
                                              .ways = quern__ways_rows,
-                                             .reference = normalize_slope_reference };
+                                             .reference = normalize_grad_reference };
 const quern__op quern__op_normalize_sums = { .name = "normalize_sums",
                                              .ways = ways_columns,
                                              .reference = normalize_sums_reference };
@@ -144,7 +145,7 @@ static void normalize_gradient(quern__graph *g, const quern__node *node, const q
                                quern__id *dx)
 {
     quern__node copy = *node;
-    int64_t gamma = copy.attr.i[0], beta = copy.attr.i[1];
+    int64_t gamma = copy.attr.i[QUERN__NORMALIZE_GAMMA], beta = copy.attr.i[QUERN__NORMALIZE_BETA];
     quern__id in[4] = { copy.in[0], copy.out[1], dy[0], gamma ? copy.in[gamma] : 0 };
     int dtype = quern__dtype_of(g, in[0]), n_in = gamma ? 4 : 3;
     quern_shape shape = *quern__shape_of(g, in[0]),
@@ -183,7 +184,8 @@ quern__id quern__normalize(quern__graph *g, quern__id x, quern__id gamma, quern_
     int64_t n = shape.rank > 1 ? shape.dims[shape.rank - 1] : 0;
     int dtype = quern__dtype_of(g, x), n_in = 1;
     quern__id in[3] = { x }, out[2];
-    quern__attr attr = { .i = { 0, 0, centred }, .f = { epsilon } };
+    quern__attr attr = { .i = { [QUERN__NORMALIZE_CENTRED] = centred },
+                         .f = { [QUERN__NORMALIZE_EPSILON] = epsilon } };
     for (int k = 0; k < 2; k++) {
         quern__id own = k ? beta : gamma;
         if (!own)
@@ -191,7 +193,7 @@ quern__id quern__normalize(quern__graph *g, quern__id x, quern__id gamma, quern_
         if (quern__shape_of(g, own)->rank != 1 || quern__shape_of(g, own)->dims[0] != n)
             return quern__graph_fail(g, QUERN_SHAPE, "normalize: rows of %lld do not fit",
                                      (long long)n);
-        attr.i[k] = n_in;
+        attr.i[k ? QUERN__NORMALIZE_BETA : QUERN__NORMALIZE_GAMMA] = n_in;
         in[n_in++] = own;
     }
     if (n < 1)

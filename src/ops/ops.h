@@ -9,6 +9,7 @@
 #ifndef QUERN__OPS_H
 #define QUERN__OPS_H
 
+#include "attributes.h"
 #include "graph/graph.h"
 
 /* ---- arguments of a kernel ---- */
@@ -112,6 +113,11 @@ typedef struct quern__op {
                         updates - 1 */
 } quern__op;
 
+/* The rows. Code that asks which op a node applies compares its address: node->op ==
+ * &quern__op_matmul. */
+#define OP(NAME) extern const quern__op quern__op_##NAME;
+#include "op_rows.def"
+#undef OP
 /* All rows; NULL ends them. For tests, documentation and doctor. */
 extern const quern__op *const quern__ops[];
 const quern__op *quern__op_of(const quern__graph *g,
@@ -234,11 +240,17 @@ quern__id quern__matmul(quern__graph *g, quern__id a, quern__id b, bool ta, bool
 /* Packed B blocks of a matrix or of its transpose, for kernels that read it often: (blocks, rows,
  * 32). It does not have a gradient. */
 quern__id quern__pack(quern__graph *g, quern__id matrix, bool transposed);
-extern const quern__op quern__op_pack;
 
 /* A product for each index of the leading axes, which a and b share: (…, m, k) and (…, k, n) to (…,
  * m, n). `ta` and `tb` exchange the last two axes first. */
 quern__id quern__batched_matmul(quern__graph *g, quern__id a, quern__id b, bool ta, bool tb);
+
+/* ---- order (sort.c) ---- */
+/* The indices of the last axis in sorted order (float32); `down`: from the largest element on. */
+quern__id quern__argsort(quern__graph *g, quern__id x, bool down);
+/* The elements of the last axis at `places` (…, k). A negative index counts from the end; an index
+ * outside gives NaN, without a gradient. */
+quern__id quern__take_along(quern__graph *g, quern__id x, quern__id places);
 
 /* ---- normalization of rows (normalize.c) ---- */
 /* (x - mean) / sqrt(variance + epsilon) * gamma + beta over the last axis; gamma and beta 0: none.

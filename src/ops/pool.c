@@ -1,14 +1,12 @@
 /* pool: pooling of images (B, space, C) per channel: the maximum of each window, or the mean of its
- * elements inside the image (padding does not count). i[13]: mean. NaN counts only where it comes
- * first, as in std::max.
+ * elements inside the image (padding does not count). NaN counts only where it comes first, as in
+ * std::max.
  *
  * Backward: the first maximum gets the whole gradient, as in TensorFlow; with a mean, all elements
  * get equal parts. The mean needs dy only; the maximum is found again from x and y. */
 #include "convolve.h"
 
 #include "build.h"
-
-extern const quern__op quern__op_unary, quern__op_binary;
 
 #include <math.h>
 
@@ -50,13 +48,13 @@ static int pool_reference(const quern__call *c, int64_t begin, int64_t end)
             most = v > most ? v : most;
             sum += v;
         }
-        quern__set(&c->out[0], i, c->attr->i[13] ? sum / (double)w.count : most);
+        quern__set(&c->out[0], i, c->attr->i[QUERN__POOL_MEAN] ? sum / (double)w.count : most);
     }
     return 0;
 }
 
 /* The gradient. Inputs dy, and for a maximum x and y. */
-static int pool_slope_reference(const quern__call *c, int64_t begin, int64_t end)
+static int pool_grad_reference(const quern__call *c, int64_t begin, int64_t end)
 {
     quern__space s = quern__space_of(c->attr, &c->out[0].shape, &c->in[0].shape);
     quern__part p = quern__call_part(c, &c->out[0].shape, begin, end);
@@ -67,7 +65,7 @@ static int pool_slope_reference(const quern__call *c, int64_t begin, int64_t end
     for (int64_t i = p.start / each * per; i < (p.start + p.length) / each * per; i++) {
         int64_t o[3], q, record = quern__space_apart(i, s.out, s.channels, o, &q);
         window w = window_of(&s, o);
-        bool mean = c->attr->i[13];
+        bool mean = c->attr->i[QUERN__POOL_MEAN];
         double d = quern__get(&c->in[0], i);
         for (int64_t n = 0; n < w.count; n++) {
             int64_t at = place(&s, &w, record, n) * s.channels + q;
@@ -84,14 +82,14 @@ static int pool_slope_reference(const quern__call *c, int64_t begin, int64_t end
 
 const quern__op quern__op_pool_grad = { .name = "pool_grad",
                                         .ways = quern__ways_rows,
-                                        .reference = pool_slope_reference };
+                                        .reference = pool_grad_reference };
 
 static void pool_gradient(quern__graph *g, const quern__node *node, const quern__id *dy,
                           quern__id *dx)
 {
     quern__node n = *node;
     quern__id in[3] = { dy[0], n.in[0], n.out[0] };
-    dx[0] = quern__build(g, &quern__op_pool_grad, in, n.attr.i[13] ? 1 : 3, &n.attr,
+    dx[0] = quern__build(g, &quern__op_pool_grad, in, n.attr.i[QUERN__POOL_MEAN] ? 1 : 3, &n.attr,
                          quern__shape_of(g, n.in[0]), quern__dtype_of(g, n.in[0]));
 }
 
@@ -126,6 +124,6 @@ quern__id quern__pool(quern__graph *g, quern__id x, bool mean, const quern__fram
                                  f->axes, s.rank - 2);
     quern_shape out = quern__image_shape(&s, f->axes, f->out, s.dims[s.rank - 1]);
     quern__attr attr = quern__frame_attr(f);
-    attr.i[13] = mean;
+    attr.i[QUERN__POOL_MEAN] = mean;
     return quern__build(g, &quern__op_pool, &x, 1, &attr, &out, quern__dtype_of(g, x));
 }

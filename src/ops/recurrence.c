@@ -4,8 +4,8 @@
  * The reference kernels compute one unit of one step at a time, in double, straight from the
  * formulas. Arrays are indexed as (B, T, units) or (B, T, gates * units), gate by gate.
  *
- * The inputs of the three ops are optional in part. Bits of the attribute i[2] say which are
- * present, and quern__recurring_of assigns names to them in order. The fast kernels use that
+ * The inputs of the three ops are optional in part. Bits of QUERN__RECURRENCE_OPTIONAL say which
+ * are present, and quern__recurring_of assigns names to them in order. The fast kernels use that
  * function too.
  *
  * The gradient consists of nodes. The backward op gives dz, the gradients of the states, and for
@@ -18,7 +18,7 @@
 #include <math.h>
 #include <string.h>
 
-/* Bits of i[2]: the optional inputs of a node. */
+/* Bits of QUERN__RECURRENCE_OPTIONAL: the optional inputs of a node. */
 enum { HAS_C = 1, HAS_BIAS = 2, HAS_OWN_BIAS = 4, HAS_MASK = 8, HAS_DC = 16, HAS_OWN = 32 };
 enum { AT_C, AT_BIAS, AT_OWN_BIAS, AT_MASK }; /* the indices of optional inputs of the forward op */
 
@@ -32,30 +32,31 @@ quern__recurring quern__recurring_of(const quern__call *call)
 {
     const quern__attr *a = call->attr;
     bool back = call->op != &quern__op_recurrence, again = call->op == &quern__op_recurrence_again;
-    quern__recurring r = { .cell = (int)a->i[0],
-                           .function = (int)a->i[1],
-                           .gates = gates_of((int)a->i[0]),
-                           .lean = a->i[3] };
+    quern__recurring r = { .cell = (int)a->i[QUERN__RECURRENCE_CELL],
+                           .function = (int)a->i[QUERN__RECURRENCE_FUNCTION],
+                           .gates = gates_of((int)a->i[QUERN__RECURRENCE_CELL]),
+                           .lean = a->i[QUERN__RECURRENCE_LEAN] };
     const quern_tensor *next = call->in;
     /* in the order in which quern__recur and inputs_back append them */
     r.kept = kept_of(r.cell);
     if (!back || again)
         r.z = next++;
-    r.own = a->i[2] & HAS_OWN ? next++ : NULL;
+    r.own = a->i[QUERN__RECURRENCE_OPTIONAL] & HAS_OWN ? next++ : NULL;
     r.kernel = r.own ? NULL : next++;
     r.packed = r.own ? NULL : next++;
     r.h0 = next++;
-    r.c0 = a->i[2] & HAS_C ? next++ : NULL;
-    r.bias = (!back || again) && a->i[2] & HAS_BIAS ? next++ : NULL;
-    r.own_bias = (!back || again) && a->i[2] & HAS_OWN_BIAS ? next++ : NULL;
-    r.mask = a->i[2] & HAS_MASK ? next++ : NULL;
+    r.c0 = a->i[QUERN__RECURRENCE_OPTIONAL] & HAS_C ? next++ : NULL;
+    r.bias = (!back || again) && a->i[QUERN__RECURRENCE_OPTIONAL] & HAS_BIAS ? next++ : NULL;
+    r.own_bias =
+        (!back || again) && a->i[QUERN__RECURRENCE_OPTIONAL] & HAS_OWN_BIAS ? next++ : NULL;
+    r.mask = a->i[QUERN__RECURRENCE_OPTIONAL] & HAS_MASK ? next++ : NULL;
     if (back) {
         r.h = next++;
         r.left = r.lean ? NULL : next++;
         r.dh = next++;
-        r.c = a->i[2] & HAS_C ? next++ : NULL;
-        r.dc = a->i[2] & HAS_DC ? next++ : NULL;
-        r.forth = again ? next++ : NULL;
+        r.c = a->i[QUERN__RECURRENCE_OPTIONAL] & HAS_C ? next++ : NULL;
+        r.dc = a->i[QUERN__RECURRENCE_OPTIONAL] & HAS_DC ? next++ : NULL;
+        r.forward = again ? next++ : NULL;
     }
     const quern_shape *s = back ? &r.dh->shape : &call->out[0].shape;
     r.records = s->dims[0];
@@ -143,17 +144,17 @@ static made cell_reference(const quern__recurring *r, const quern_tensor *h, con
 static void step_reference(const quern__call *call, const quern__recurring *r, int64_t b, int64_t t,
                            int64_t u)
 {
-    const quern_tensor *h = &call->out[QUERN__FORTH_H],
-                       *c = r->cell == QUERN__CELL_LSTM ? &call->out[QUERN__FORTH_C] : NULL;
+    const quern_tensor *h = &call->out[QUERN__FORWARD_H],
+                       *c = r->cell == QUERN__CELL_LSTM ? &call->out[QUERN__FORWARD_C] : NULL;
     int64_t at = (b * r->steps + t) * r->units + u;
     made now = cell_reference(r, h, c, b, t, u);
     for (int k = 0; k < r->kept && !r->lean; k++)
-        quern__set(&call->out[QUERN__FORTH_LEFT],
+        quern__set(&call->out[QUERN__FORWARD_LEFT],
                    (b * r->steps + t) * r->kept * r->units + k * r->units + u, now.kept[k]);
     bool on = at_or(r->mask, b * r->steps + t, 1) != 0;
-    quern__set(&call->out[QUERN__FORTH_H], at, on ? now.h : before(h, r->h0, r, b, t, u));
+    quern__set(&call->out[QUERN__FORWARD_H], at, on ? now.h : before(h, r->h0, r, b, t, u));
     if (c)
-        quern__set(&call->out[QUERN__FORTH_C], at, on ? now.c : before(c, r->c0, r, b, t, u));
+        quern__set(&call->out[QUERN__FORWARD_C], at, on ? now.c : before(c, r->c0, r, b, t, u));
 }
 
 /* The records of a call; a call without an axis has all of them. */
@@ -209,11 +210,11 @@ static void cell_back(const quern__recurring *r, const flowing *f, int64_t b, in
     } else {
         /* a[] is z, r, the recurrent part of n, n; dn is the gradient before tanh */
         double dn = dh * (1 - a[0]) * (1 - a[3] * a[3]),
-               slopes[] = { dh * (before_h - a[3]) * a[0] * (1 - a[0]),
-                            dn * a[2] * a[1] * (1 - a[1]), dn };
+               grads[] = { dh * (before_h - a[3]) * a[0] * (1 - a[0]),
+                           dn * a[2] * a[1] * (1 - a[1]), dn };
         for (int k = 0; k < 3; k++) {
-            quern__set(f->dz, z + k * n, slopes[k]);
-            quern__set(f->down, z + k * n, k < 2 ? slopes[k] : dn * a[1]);
+            quern__set(f->dz, z + k * n, grads[k]);
+            quern__set(f->down, z + k * n, k < 2 ? grads[k] : dn * a[1]);
         }
         quern__set(f->dh, b * n + u, dh * a[0]);
     }
@@ -305,9 +306,10 @@ static quern__id made_again(quern__graph *g, quern__id id)
 static int inputs_back(quern__graph *g, const quern__node *node, const int *at, const quern__id *dy,
                        quern__id *in)
 {
-    bool lstm = node->attr.i[0] == QUERN__CELL_LSTM, lean = node->attr.i[3],
-         again = lean && node->attr.i[0] != QUERN__CELL_SIMPLE;
-    quern__id h = node->out[QUERN__FORTH_H];
+    bool lstm = node->attr.i[QUERN__RECURRENCE_CELL] == QUERN__CELL_LSTM,
+         lean = node->attr.i[QUERN__RECURRENCE_LEAN],
+         again = lean && node->attr.i[QUERN__RECURRENCE_CELL] != QUERN__CELL_SIMPLE;
+    quern__id h = node->out[QUERN__FORWARD_H];
     quern_shape s = *quern__shape_of(g, h);
     int n = 0;
     if (again)
@@ -320,12 +322,12 @@ static int inputs_back(quern__graph *g, const quern__node *node, const int *at, 
             in[n++] = node->in[at[k]];
     in[n++] = h;
     if (!lean)
-        in[n++] = node->out[QUERN__FORTH_LEFT];
-    in[n++] = dy[QUERN__FORTH_H] ? dy[QUERN__FORTH_H] : zeros(g, &s, quern__dtype_of(g, h));
+        in[n++] = node->out[QUERN__FORWARD_LEFT];
+    in[n++] = dy[QUERN__FORWARD_H] ? dy[QUERN__FORWARD_H] : zeros(g, &s, quern__dtype_of(g, h));
     if (lstm)
-        in[n++] = node->out[QUERN__FORTH_C];
-    if (lstm && dy[QUERN__FORTH_C])
-        in[n++] = dy[QUERN__FORTH_C];
+        in[n++] = node->out[QUERN__FORWARD_C];
+    if (lstm && dy[QUERN__FORWARD_C])
+        in[n++] = dy[QUERN__FORWARD_C];
     if (again)
         in[n++] = node->in[2];
     return n;
@@ -336,14 +338,16 @@ static void recurrence_gradient(quern__graph *g, const quern__node *node, const 
                                 quern__id *dx)
 {
     quern__attr attr = node->attr;
-    int cell = (int)attr.i[0], dtype = quern__dtype_of(g, node->in[0]), at[4] = { 0 }, next = 4;
-    bool lstm = cell == QUERN__CELL_LSTM, again = attr.i[3] && cell != QUERN__CELL_SIMPLE;
+    int cell = (int)attr.i[QUERN__RECURRENCE_CELL], dtype = quern__dtype_of(g, node->in[0]),
+        at[4] = { 0 }, next = 4;
+    bool lstm = cell == QUERN__CELL_LSTM,
+         again = attr.i[QUERN__RECURRENCE_LEAN] && cell != QUERN__CELL_SIMPLE;
     quern__id h0 = node->in[3], h = node->out[0], in[14], out[4];
     quern_shape zs = *quern__shape_of(g, node->in[0]), hs = *quern__shape_of(g, h0), work = hs;
     for (int k = 0; k < 4; k++)
-        at[k] = attr.i[2] & 1 << k ? next++ : 0;
+        at[k] = attr.i[QUERN__RECURRENCE_OPTIONAL] & 1 << k ? next++ : 0;
     int n = inputs_back(g, node, at, dy, in);
-    attr.i[2] |= lstm && dy[QUERN__FORTH_C] ? HAS_DC : 0;
+    attr.i[QUERN__RECURRENCE_OPTIONAL] |= lstm && dy[QUERN__FORWARD_C] ? HAS_DC : 0;
     work.dims[1] =
         zs.dims[2] + hs.dims[1] + (again ? (kept_of(cell) + QUERN__AGAIN_UNITS) * hs.dims[1] : 0);
     quern_shape shapes[4] = { zs, hs, work, lstm ? hs : zs };
@@ -371,9 +375,9 @@ static double recurrence_work(const quern__attr *attr, const quern_shape *in,
                               const quern_shape *out)
 {
     (void)in;
-    const quern_shape *h = &out[QUERN__FORTH_H];
+    const quern_shape *h = &out[QUERN__FORWARD_H];
     return (double)quern_shape_count(h) *
-           (double)(gates_of((int)attr->i[0]) * h->dims[h->rank - 1]);
+           (double)(gates_of((int)attr->i[QUERN__RECURRENCE_CELL]) * h->dims[h->rank - 1]);
 }
 
 static double back_work(const quern__attr *attr, const quern_shape *in, const quern_shape *out)
@@ -381,7 +385,7 @@ static double back_work(const quern__attr *attr, const quern_shape *in, const qu
     (void)in;
     const quern_shape *dz = &out[QUERN__BACK_DZ];
     return (double)quern_shape_count(dz) * (double)dz->dims[dz->rank - 1] /
-           gates_of((int)attr->i[0]);
+           gates_of((int)attr->i[QUERN__RECURRENCE_CELL]);
 }
 
 static double again_work(const quern__attr *attr, const quern_shape *in, const quern_shape *out)
@@ -392,7 +396,8 @@ static double again_work(const quern__attr *attr, const quern_shape *in, const q
 const quern__op quern__op_recurrence = { .name = "recurrence",
                                          .ways = quern__ways_rows,
                                          .slice = QUERN__RECUR_SLICE,
-                                         .inner = 1u << QUERN__FORTH_LEFT | 1u << QUERN__FORTH_WORK,
+                                         .inner =
+                                             1u << QUERN__FORWARD_LEFT | 1u << QUERN__FORWARD_WORK,
                                          .gradient = recurrence_gradient,
                                          .reference = recurrence_reference,
                                          .work = recurrence_work };
@@ -434,7 +439,9 @@ void quern__recur(quern__graph *g, const quern__recurrence *r, quern__id *h, que
     left.dims[1] = lean ? 1 : zs.dims[1];
     left.dims[2] = kept_of(r->cell) * units;
     work.dims[1] = wide + units;
-    quern__attr attr = { .i = { r->cell, r->function, 0, lean } };
+    quern__attr attr = { .i = { [QUERN__RECURRENCE_CELL] = r->cell,
+                                [QUERN__RECURRENCE_FUNCTION] = r->function,
+                                [QUERN__RECURRENCE_LEAN] = lean } };
     const struct {
         quern__id id;
         int bit;
@@ -446,19 +453,19 @@ void quern__recur(quern__graph *g, const quern__recurrence *r, quern__id *h, que
     in[n++] = r->z;
     in[n++] = r->own ? r->own : r->kernel;
     if (r->own)
-        attr.i[2] |= HAS_OWN;
+        attr.i[QUERN__RECURRENCE_OPTIONAL] |= HAS_OWN;
     else
         in[n++] = quern__pack(g, r->kernel, false);
     in[n++] = r->h;
     for (size_t k = 0; k < sizeof optional / sizeof *optional; k++)
         if (optional[k].id) {
             in[n++] = optional[k].id;
-            attr.i[2] |= optional[k].bit;
+            attr.i[QUERN__RECURRENCE_OPTIONAL] |= optional[k].bit;
         }
     int dtype = quern__dtype_of(g, r->z), dtypes[4] = { dtype, dtype, dtype, dtype };
     quern_shape shapes[4] = { s, left, work, s };
     quern__graph_node(g, &quern__op_recurrence, "recurrence", in, n, &attr, shapes, dtypes,
                       lstm ? 4 : 3, out);
-    *h = out[QUERN__FORTH_H];
-    *c = out[QUERN__FORTH_C];
+    *h = out[QUERN__FORWARD_H];
+    *c = out[QUERN__FORWARD_C];
 }

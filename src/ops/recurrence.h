@@ -38,8 +38,7 @@ typedef struct quern__recurrence {
 /* Adds the op. `h` gets the states after all steps, (B, T, units), `c` those of LSTM. */
 void quern__recur(quern__graph *g, const quern__recurrence *r, quern__id *h, quern__id *c);
 
-/* The arrays of a call; an optional input that is missing is NULL. i[0] cell, i[1] function, i[2]
- * optional inputs, i[3] lean. */
+/* The arrays of a call; an optional input that is missing is NULL. */
 typedef struct quern__recurring {
     int cell, function, gates,
         kept;  /* kept: arrays of `units` numbers per step for the backward pass */
@@ -47,12 +46,12 @@ typedef struct quern__recurring {
     int64_t records, steps, units; /* B, T, units */
     const quern_tensor *z, *kernel, *packed, *h0, *c0, *bias, *own_bias, *mask, *own;
     const quern_tensor *h, *c, *left, *dh, *dc,
-        *forth; /* of the backward pass; forth: the kernel packed as in the forward pass */
+        *forward; /* of the backward pass; forward: the kernel packed as in the forward pass */
 } quern__recurring;
 quern__recurring quern__recurring_of(const quern__call *call);
 /* Outputs of the forward pass: states h; numbers for the backward pass, in a layout of the kernel;
  * scratch; states c of LSTM. */
-enum { QUERN__FORTH_H, QUERN__FORTH_LEFT, QUERN__FORTH_WORK, QUERN__FORTH_C };
+enum { QUERN__FORWARD_H, QUERN__FORWARD_LEFT, QUERN__FORWARD_WORK, QUERN__FORWARD_C };
 /* Outputs of the backward pass: gradients of z and of the initial h, scratch, then of the initial c
  * (LSTM) or of the recurrent product (GRU). */
 enum {
@@ -63,9 +62,9 @@ enum {
     QUERN__BACK_DOWN = QUERN__BACK_DC0
 };
 
-/* The forward op, the backward op, and the backward op that recomputes gates: its input 0 is the
- * recomputed product of the input, and its first output can have the same memory. */
-extern const quern__op quern__op_recurrence, quern__op_recurrence_back, quern__op_recurrence_again;
+/* The rows: the forward op quern__op_recurrence, the backward op quern__op_recurrence_back, and the
+ * backward op that recomputes gates, quern__op_recurrence_again: its input 0 is the recomputed
+ * product of the input, and its first output can have the same memory. */
 /* Scratch rows of `units` numbers per record where gates are recomputed, in addition to those that
  * a step keeps: the state before the step as the product reads it; z with bias, or c; and h. */
 enum { QUERN__AGAIN_UNITS = 5 };

@@ -9,13 +9,13 @@
 
 #include <math.h>
 
-/* ---- reduce: i[0] function, i[1] axes as bits, i[2] keepdims ---- */
+/* ---- reduce ---- */
 
 /* Rows, columns or nothing, by the axes that are kept. */
 static int ways_reduce(const quern__graph *g, const quern__node *node)
 {
     int rank = quern__shape_of(g, node->in[0])->rank;
-    uint32_t axes = (uint32_t)node->attr.i[1];
+    uint32_t axes = (uint32_t)node->attr.i[QUERN__REDUCE_AXES];
     if (rank > 1 && !(axes & 1))
         return QUERN__WAY_ROWS;
     if (rank > 1 && axes == (1u << (rank - 1)) - 1)
@@ -75,18 +75,18 @@ static double reduce_one(const quern_tensor *x, const walk *w, int64_t at, int64
 
 static int reduce_reference(const quern__call *c, int64_t begin, int64_t end)
 {
-    walk w = walk_of(&c->in[0].shape, (uint32_t)c->attr->i[1]);
+    walk w = walk_of(&c->in[0].shape, (uint32_t)c->attr->i[QUERN__REDUCE_AXES]);
     quern__part p = quern__call_part(c, &c->out[0].shape, begin, end);
     for (int64_t o = 0; o < p.outer; o++)
         for (int64_t k = 0, i = o * p.stride + p.start; k < p.length; k++, i++)
             quern__set(&c->out[0], i,
                        reduce_one(&c->in[0], &w, place(w.kept, w.kept_dims, w.kept_strides, i),
-                                  c->attr->i[0]));
+                                  c->attr->i[QUERN__REDUCE_FUNCTION]));
     return 0;
 }
 
 /* The gradient of a mean: dy (with the axes kept) divided by the number of elements. */
-static int mean_slope_reference(const quern__call *c, int64_t begin, int64_t end)
+static int mean_grad_reference(const quern__call *c, int64_t begin, int64_t end)
 {
     const quern_shape *s = &c->out[0].shape, *kept = &c->in[0].shape;
     int64_t results = quern_shape_count(kept);
@@ -107,15 +107,15 @@ static int ways_elements(const quern__graph *g, const quern__node *node)
 
 const quern__op quern__op_mean_grad = { .name = "mean_grad",
                                         .ways = ways_elements,
-                                        .reference = mean_slope_reference };
+                                        .reference = mean_grad_reference };
 
 /* The gradient of a max or min, divided among equal elements: inputs x, y, dy, both with the axes
  * kept. */
-static int reduce_slope_reference(const quern__call *c, int64_t begin, int64_t end)
+static int reduce_grad_reference(const quern__call *c, int64_t begin, int64_t end)
 {
     (void)begin, (void)end;
     const quern_shape *s = &c->in[0].shape;
-    walk w = walk_of(s, (uint32_t)c->attr->i[1]);
+    walk w = walk_of(s, (uint32_t)c->attr->i[QUERN__REDUCE_AXES]);
     int64_t rows = quern_shape_count(&c->in[1].shape);
     for (int64_t r = 0; r < rows; r++) {
         int64_t at = place(w.kept, w.kept_dims, w.kept_strides, r), equal = 0;
@@ -132,7 +132,7 @@ static int reduce_slope_reference(const quern__call *c, int64_t begin, int64_t e
 
 const quern__op quern__op_reduce_grad = { .name = "reduce_grad",
                                           .ways = quern__ways_whole,
-                                          .reference = reduce_slope_reference };
+                                          .reference = reduce_grad_reference };
 
 /* The shape with size 1 along the reduced axes. */
 static quern_shape kept_shape(const quern_shape *s, uint32_t axes)
@@ -149,11 +149,11 @@ static void reduce_gradient(quern__graph *g, const quern__node *node, const quer
 {
     quern__node copy = *node;
     quern_shape whole = *quern__shape_of(g, copy.in[0]),
-                kept = kept_shape(&whole, (uint32_t)copy.attr.i[1]);
+                kept = kept_shape(&whole, (uint32_t)copy.attr.i[QUERN__REDUCE_AXES]);
     quern__id dy = quern__reshape(g, dys[0], &kept), y = quern__reshape(g, copy.out[0], &kept);
-    if (copy.attr.i[0] == QUERN__SUM)
+    if (copy.attr.i[QUERN__REDUCE_FUNCTION] == QUERN__SUM)
         dx[0] = quern__broadcast(g, dy, &whole);
-    else if (copy.attr.i[0] == QUERN__MEAN)
+    else if (copy.attr.i[QUERN__REDUCE_FUNCTION] == QUERN__MEAN)
         dx[0] = quern__build(g, &quern__op_mean_grad, &dy, 1, NULL, &whole, quern__dtype_of(g, dy));
     else
         dx[0] = quern__build(g, &quern__op_reduce_grad, (quern__id[]){ copy.in[0], y, dy }, 3,
@@ -178,7 +178,9 @@ quern__id quern__reduce(quern__graph *g, int what, quern__id x, uint32_t axes, b
         out = kept_shape(&s, axes);
     if (!axes)
         return x;
-    quern__attr attr = { .i = { what, axes, keepdims } };
+    quern__attr attr = { .i = { [QUERN__REDUCE_FUNCTION] = what,
+                                [QUERN__REDUCE_AXES] = axes,
+                                [QUERN__REDUCE_KEEPDIMS] = keepdims } };
     return quern__build(g, &quern__op_reduce, &x, 1, &attr, &out, quern__dtype_of(g, x));
 }
 

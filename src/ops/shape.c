@@ -349,14 +349,14 @@ quern__id quern__iota(quern__graph *g, int64_t n)
                  : quern__build(g, &quern__op_iota, NULL, 0, NULL, &shape, QUERN_FLOAT32);
 }
 
-/* ---- slice and pad: i[0] axis, i[1] begin, i[2] size of the part, i[3] size of the whole ---- */
+/* ---- slice and pad ---- */
 
 /* Copies the part of an axis out of the whole, or (pad) into zeros. */
 static int slice_or_pad(const quern__call *c, int64_t begin, int64_t end, bool pad)
 {
     const quern__attr *a = c->attr;
     const quern_tensor *whole = pad ? &c->out[0] : &c->in[0], *part = pad ? &c->in[0] : &c->out[0];
-    int64_t axis = a->i[0], outer, inner, first = 0, last;
+    int64_t axis = a->i[QUERN__SLICE_AXIS], outer, inner, first = 0, last;
     size_t size = quern_dtype_size(whole->dtype);
     around(&whole->shape, axis, &outer, &inner);
     last = outer;
@@ -365,8 +365,9 @@ static int slice_or_pad(const quern__call *c, int64_t begin, int64_t end, bool p
         first = begin * per, last = end * per;
     }
     /* bytes of a whole axis, of the part, and before the part */
-    size_t row = (size_t)(a->i[3] * inner) * size, cut = (size_t)(a->i[2] * inner) * size,
-           skip = (size_t)(a->i[1] * inner) * size;
+    size_t row = (size_t)(a->i[QUERN__SLICE_WHOLE] * inner) * size,
+           cut = (size_t)(a->i[QUERN__SLICE_PART] * inner) * size,
+           skip = (size_t)(a->i[QUERN__SLICE_BEGIN] * inner) * size;
     for (int64_t o = first; o < last; o++) {
         char *w = (char *)whole->data + (size_t)o * row, *p = (char *)part->data + (size_t)o * cut;
         if (pad) {
@@ -387,8 +388,6 @@ static int pad_reference(const quern__call *c, int64_t begin, int64_t end)
     return slice_or_pad(c, begin, end, true);
 }
 
-extern const quern__op quern__op_pad;
-
 static void slice_gradient(quern__graph *g, const quern__node *node, const quern__id *dy,
                            quern__id *dx)
 {
@@ -400,7 +399,8 @@ static void slice_gradient(quern__graph *g, const quern__node *node, const quern
 static void pad_gradient(quern__graph *g, const quern__node *node, const quern__id *dy,
                          quern__id *dx)
 {
-    dx[0] = quern__slice(g, dy[0], (int)node->attr.i[0], node->attr.i[1], node->attr.i[2]);
+    dx[0] = quern__slice(g, dy[0], (int)node->attr.i[QUERN__SLICE_AXIS],
+                         node->attr.i[QUERN__SLICE_BEGIN], node->attr.i[QUERN__SLICE_PART]);
 }
 
 const quern__op quern__op_slice = {
@@ -419,7 +419,10 @@ quern__id quern__slice(quern__graph *g, quern__id x, int axis, int64_t begin, in
         begin > shape.dims[axis] - size)
         return quern__graph_fail(g, QUERN_SHAPE, "slice [%lld, %lld) is outside axis %d",
                                  (long long)begin, (long long)(begin + size), axis);
-    quern__attr attr = { .i = { axis, begin, size, shape.dims[axis] } };
+    quern__attr attr = { .i = { [QUERN__SLICE_AXIS] = axis,
+                                [QUERN__SLICE_BEGIN] = begin,
+                                [QUERN__SLICE_PART] = size,
+                                [QUERN__SLICE_WHOLE] = shape.dims[axis] } };
     shape.dims[axis] = size;
     return quern__build(g, &quern__op_slice, &x, 1, &attr, &shape, quern__dtype_of(g, x));
 }

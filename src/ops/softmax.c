@@ -53,7 +53,7 @@ static int softmax_reference(const quern__call *c, int64_t begin, int64_t end)
 }
 
 /* dx = y (dy - sum(dy y)): inputs y, dy */
-static int softmax_slope_reference(const quern__call *c, int64_t begin, int64_t end)
+static int softmax_grad_reference(const quern__call *c, int64_t begin, int64_t end)
 {
     int64_t n = classes_of(&c->in[0]);
     quern__part p = rows_of(c, begin, end, true);
@@ -81,7 +81,7 @@ static int log_softmax_reference(const quern__call *c, int64_t begin, int64_t en
 }
 
 /* dx = dy - exp(y) sum(dy): inputs y, dy */
-static int log_softmax_slope_reference(const quern__call *c, int64_t begin, int64_t end)
+static int log_softmax_grad_reference(const quern__call *c, int64_t begin, int64_t end)
 {
     int64_t n = classes_of(&c->in[0]);
     quern__part p = rows_of(c, begin, end, true);
@@ -98,13 +98,14 @@ static int log_softmax_slope_reference(const quern__call *c, int64_t begin, int6
 
 const quern__op quern__op_softmax_grad = { .name = "softmax_grad",
                                            .ways = quern__ways_rows,
-                                           .reference = softmax_slope_reference };
+                                           .reference = softmax_grad_reference };
 const quern__op quern__op_log_softmax_grad = { .name = "log_softmax_grad",
                                                .ways = quern__ways_rows,
-                                               .reference = log_softmax_slope_reference };
+                                               .reference = log_softmax_grad_reference };
 
 /* A gradient node with inputs y (or x) and dy, in the shape of y. */
-static quern__id slope(quern__graph *g, const quern__op *op, quern__id y, quern__id dy)
+static quern__id softmax_family_grad(quern__graph *g, const quern__op *op, quern__id y,
+                                     quern__id dy)
 {
     return quern__build(g, op, (quern__id[]){ y, dy }, 2, NULL, quern__shape_of(g, y),
                         quern__dtype_of(g, y));
@@ -113,13 +114,13 @@ static quern__id slope(quern__graph *g, const quern__op *op, quern__id y, quern_
 static void softmax_gradient(quern__graph *g, const quern__node *node, const quern__id *dy,
                              quern__id *dx)
 {
-    dx[0] = slope(g, &quern__op_softmax_grad, node->out[0], dy[0]);
+    dx[0] = softmax_family_grad(g, &quern__op_softmax_grad, node->out[0], dy[0]);
 }
 
 static void log_softmax_gradient(quern__graph *g, const quern__node *node, const quern__id *dy,
                                  quern__id *dx)
 {
-    dx[0] = slope(g, &quern__op_log_softmax_grad, node->out[0], dy[0]);
+    dx[0] = softmax_family_grad(g, &quern__op_log_softmax_grad, node->out[0], dy[0]);
 }
 
 const quern__op quern__op_softmax = { .name = "softmax",
@@ -181,7 +182,7 @@ static int sparsemax_reference(const quern__call *c, int64_t begin, int64_t end)
 }
 
 /* dx = dy where x > t, minus (k + 1 - rank) / k of the sum of dy over the support: inputs x, dy */
-static int sparsemax_slope_reference(const quern__call *c, int64_t begin, int64_t end)
+static int sparsemax_grad_reference(const quern__call *c, int64_t begin, int64_t end)
 {
     int64_t n = classes_of(&c->in[0]), size;
     quern__part p = rows_of(c, begin, end, true);
@@ -203,12 +204,12 @@ static int sparsemax_slope_reference(const quern__call *c, int64_t begin, int64_
 
 const quern__op quern__op_sparsemax_grad = { .name = "sparsemax_grad",
                                              .ways = quern__ways_rows,
-                                             .reference = sparsemax_slope_reference };
+                                             .reference = sparsemax_grad_reference };
 
 static void sparsemax_gradient(quern__graph *g, const quern__node *node, const quern__id *dy,
                                quern__id *dx)
 {
-    dx[0] = slope(g, &quern__op_sparsemax_grad, node->in[0], dy[0]);
+    dx[0] = softmax_family_grad(g, &quern__op_sparsemax_grad, node->in[0], dy[0]);
 }
 
 const quern__op quern__op_sparsemax = { .name = "sparsemax",
@@ -278,7 +279,7 @@ static int sparse_crossentropy_reference(const quern__call *c, int64_t begin, in
 }
 
 /* dlogits = dy (softmax - one_hot): inputs labels, logits, dy */
-static int sparse_crossentropy_slope_reference(const quern__call *c, int64_t begin, int64_t end)
+static int sparse_crossentropy_grad_reference(const quern__call *c, int64_t begin, int64_t end)
 {
     int64_t n = classes_of(&c->in[1]);
     quern__part p = rows_of(c, begin, end, true);
@@ -298,7 +299,7 @@ static int sparse_crossentropy_slope_reference(const quern__call *c, int64_t beg
 const quern__op quern__op_sparse_crossentropy_grad = { .name = "sparse_crossentropy_grad",
                                                        .ways = quern__ways_rows,
                                                        .reference =
-                                                           sparse_crossentropy_slope_reference };
+                                                           sparse_crossentropy_grad_reference };
 
 static void sparse_crossentropy_gradient(quern__graph *g, const quern__node *node,
                                          const quern__id *dy, quern__id *dx)
@@ -345,7 +346,7 @@ static int crossentropy_reference(const quern__call *c, int64_t begin, int64_t e
 }
 
 /* dlogits = dy (softmax sum(targets) - targets): inputs targets, logits, dy */
-static int crossentropy_slope_reference(const quern__call *c, int64_t begin, int64_t end)
+static int crossentropy_grad_reference(const quern__call *c, int64_t begin, int64_t end)
 {
     int64_t n = classes_of(&c->in[1]);
     quern__part p = rows_of(c, begin, end, true);
@@ -364,7 +365,7 @@ static int crossentropy_slope_reference(const quern__call *c, int64_t begin, int
 
 const quern__op quern__op_crossentropy_grad = { .name = "crossentropy_grad",
                                                 .ways = quern__ways_rows,
-                                                .reference = crossentropy_slope_reference };
+                                                .reference = crossentropy_grad_reference };
 
 static void crossentropy_gradient(quern__graph *g, const quern__node *node, const quern__id *dys,
                                   quern__id *dx)

@@ -91,9 +91,7 @@ quern__id quern__tally(quern__graph *g, quern__id truth, quern__id prediction, q
     return quern__build(g, &quern__op_tally, in, weights ? 4 : 3, &attr, &out, QUERN_FLOAT64);
 }
 
-/* ---- confusion: inputs truth, prediction, [weights]; i[0] whether a label is ignored, i[1] which,
- * i[2] truncate to integers
- * ---- */
+/* ---- confusion: inputs truth, prediction, [weights] ---- */
 
 /* The row or column of a label; -1 when it is out of range. Whole: the label is truncated first. */
 static int64_t label_of(const quern_tensor *t, int64_t i, int64_t classes, bool whole)
@@ -105,7 +103,7 @@ static int64_t label_of(const quern_tensor *t, int64_t i, int64_t classes, bool 
 static int confusion_reference(const quern__call *c, int64_t begin, int64_t end)
 {
     int64_t classes = c->out[0].shape.dims[0];
-    bool ignores = c->attr->i[0], whole = c->attr->i[2];
+    bool ignores = c->attr->i[QUERN__CONFUSION_IGNORES], whole = c->attr->i[QUERN__CONFUSION_WHOLE];
     double *out = c->out[0].data;
     (void)begin, (void)end;
     memset(out, 0, (size_t)(classes * classes) * sizeof *out);
@@ -113,7 +111,8 @@ static int confusion_reference(const quern__call *c, int64_t begin, int64_t end)
         int64_t truth = label_of(&c->in[0], i, classes, whole),
                 prediction = label_of(&c->in[1], i, classes, whole);
         double w = c->n_in > 2 ? quern__get(&c->in[2], i) : 1;
-        if (truth >= 0 && prediction >= 0 && !(ignores && truth == c->attr->i[1]))
+        if (truth >= 0 && prediction >= 0 &&
+            !(ignores && truth == c->attr->i[QUERN__CONFUSION_IGNORED]))
             out[truth * classes + prediction] += whole ? trunc(w) : w;
     }
     return 0;
@@ -133,7 +132,9 @@ quern__id quern__confusion(quern__graph *g, quern__id truth, quern__id predictio
     bool one = weights && quern_shape_count(quern__shape_of(g, weights)) == 1;
     quern__id in[3] = { quern__reshape(g, truth, &s), prediction,
                         one ? quern__broadcast(g, weights, &s) : quern__reshape(g, weights, &s) };
-    quern__attr attr = { .i = { ignore != QUERN__NO_LABEL, ignore, whole } };
+    quern__attr attr = { .i = { [QUERN__CONFUSION_IGNORES] = ignore != QUERN__NO_LABEL,
+                                [QUERN__CONFUSION_IGNORED] = ignore,
+                                [QUERN__CONFUSION_WHOLE] = whole } };
     return quern__build(g, &quern__op_confusion, in, weights ? 3 : 2, &attr, &out, QUERN_FLOAT64);
 }
 

@@ -120,13 +120,13 @@ quern__id quern__append(quern__graph *g, quern__variable *v, quern__id position,
     return change(g, &quern__op_append, &v, 1, (quern__id[]){ position, x }, 2, NULL);
 }
 
-/* ---- SGD: inputs v, [momentum], gradient, rate; i[0] has momentum, i[1] nesterov; f: m, decay
- * ---- */
+/* ---- SGD: inputs v, [momentum], gradient, rate ---- */
 
 static int sgd_reference(const quern__call *c, int64_t begin, int64_t end)
 {
-    bool has = c->attr->i[0], nesterov = c->attr->i[1];
-    double mu = c->attr->f[0], decay = c->attr->f[1], rate = quern__get(&c->in[c->n_in - 1], 0);
+    bool has = c->attr->i[QUERN__SGD_HAS_MOMENTUM], nesterov = c->attr->i[QUERN__SGD_NESTEROV];
+    double mu = c->attr->f[QUERN__SGD_MOMENTUM], decay = c->attr->f[QUERN__SGD_DECAY],
+           rate = quern__get(&c->in[c->n_in - 1], 0);
     const quern_tensor *gradient = &c->in[c->n_in - 2];
     quern__part p = quern__call_part(c, &c->out[0].shape, begin, end);
     for (int64_t o = 0; o < p.outer; o++)
@@ -150,40 +150,46 @@ const quern__op quern__op_sgd = {
 quern__id quern__sgd(quern__graph *g, quern__variable *v, quern__id gradient, quern__id rate,
                      quern__variable *momentum, double m, bool nesterov, double decay)
 {
-    quern__attr attr = { .i = { momentum != NULL, nesterov }, .f = { m, decay } };
+    quern__attr attr = {
+        .i = { [QUERN__SGD_HAS_MOMENTUM] = momentum != NULL, [QUERN__SGD_NESTEROV] = nesterov },
+        .f = { [QUERN__SGD_MOMENTUM] = m, [QUERN__SGD_DECAY] = decay }
+    };
     return change(g, &quern__op_sgd, (quern__variable *[]){ v, momentum }, 2,
                   (quern__id[]){ gradient, rate }, 2, &attr);
 }
 
-/* ---- RMSprop: inputs v, velocity, [momentum], [average], gradient, rate, [squares]; i[0] has
- * momentum, i[1] centered, i[2] squares; f: rho, m, epsilon, decay ---- */
+/* ---- RMSprop: inputs v, velocity, [momentum], [average], gradient, rate, [squares] ---- */
 
 static int rmsprop_reference(const quern__call *c, int64_t begin, int64_t end)
 {
-    int has = c->attr->i[0] != 0, centered = c->attr->i[1] != 0;
+    int has = c->attr->i[QUERN__RMSPROP_HAS_MOMENTUM] != 0,
+        centered = c->attr->i[QUERN__RMSPROP_CENTERED] != 0;
     const double *f = c->attr->f;
-    int n = c->n_in - (c->attr->i[2] != 0);
+    double rho = f[QUERN__RMSPROP_RHO], mu = f[QUERN__RMSPROP_MOMENTUM],
+           epsilon = f[QUERN__RMSPROP_EPSILON], decay = f[QUERN__RMSPROP_DECAY];
+    int n = c->n_in - (c->attr->i[QUERN__RMSPROP_HAS_SQUARES] != 0);
     double rate = quern__get(&c->in[n - 1], 0);
-    const quern_tensor *gradient = &c->in[n - 2], *squares = c->attr->i[2] ? &c->in[n] : NULL;
+    const quern_tensor *gradient = &c->in[n - 2],
+                       *squares = c->attr->i[QUERN__RMSPROP_HAS_SQUARES] ? &c->in[n] : NULL;
     quern__part p = quern__call_part(c, &c->out[0].shape, begin, end);
     for (int64_t o = 0; o < p.outer; o++)
         for (int64_t k = 0, i = o * p.stride + p.start; k < p.length; k++, i++) {
             double v = quern__get(&c->in[0], i), d = quern__get(gradient, i),
                    dd = squares ? quern__get(squares, i) : d * d;
-            double velocity = f[0] * quern__get(&c->in[1], i) + (1 - f[0]) * dd,
-                   denominator = velocity + f[2];
+            double velocity = rho * quern__get(&c->in[1], i) + (1 - rho) * dd,
+                   denominator = velocity + epsilon;
             quern__set(&c->out[1], i, velocity);
             if (centered) {
-                double average = f[0] * quern__get(&c->in[2 + has], i) + (1 - f[0]) * d;
+                double average = rho * quern__get(&c->in[2 + has], i) + (1 - rho) * d;
                 quern__set(&c->out[2 + has], i, average);
-                denominator = velocity - average * average + f[2];
+                denominator = velocity - average * average + epsilon;
             }
             double move = rate * d / sqrt(denominator);
             if (has) {
-                move += f[1] * quern__get(&c->in[2], i);
+                move += mu * quern__get(&c->in[2], i);
                 quern__set(&c->out[2], i, move);
             }
-            quern__set(&c->out[0], i, v - v * f[3] * rate - move);
+            quern__set(&c->out[0], i, v - v * decay * rate - move);
         }
     return 0;
 }
@@ -197,39 +203,46 @@ quern__id quern__rmsprop(quern__graph *g, quern__variable *v, quern__id gradient
                          quern__variable *average, double rho, double m, double epsilon,
                          double decay)
 {
-    quern__attr attr = { .i = { momentum != NULL, average != NULL, squares != 0 },
-                         .f = { rho, m, epsilon, decay } };
+    quern__attr attr = { .i = { [QUERN__RMSPROP_HAS_MOMENTUM] = momentum != NULL,
+                                [QUERN__RMSPROP_CENTERED] = average != NULL,
+                                [QUERN__RMSPROP_HAS_SQUARES] = squares != 0 },
+                         .f = { [QUERN__RMSPROP_RHO] = rho,
+                                [QUERN__RMSPROP_MOMENTUM] = m,
+                                [QUERN__RMSPROP_EPSILON] = epsilon,
+                                [QUERN__RMSPROP_DECAY] = decay } };
     quern__variable *changed[] = { v, velocity, momentum, average };
     return change(g, &quern__op_rmsprop, changed, 4, (quern__id[]){ gradient, rate, squares },
                   squares ? 3 : 2, &attr);
 }
 
-/* ---- Adam: inputs v, m, velocity, [maximum], gradient, rate, iteration, [squares]; i[0] amsgrad,
- * i[1] squares; f: beta_1, beta_2, epsilon, decay ---- */
+/* ---- Adam: inputs v, m, velocity, [maximum], gradient, rate, iteration, [squares] ---- */
 
 static int adam_reference(const quern__call *c, int64_t begin, int64_t end)
 {
-    bool amsgrad = c->attr->i[0];
+    bool amsgrad = c->attr->i[QUERN__ADAM_AMSGRAD];
     const double *f = c->attr->f;
-    int n = c->n_in - (c->attr->i[1] != 0);
+    double beta_1 = f[QUERN__ADAM_BETA_1], beta_2 = f[QUERN__ADAM_BETA_2],
+           epsilon = f[QUERN__ADAM_EPSILON], decay = f[QUERN__ADAM_DECAY];
+    int n = c->n_in - (c->attr->i[QUERN__ADAM_HAS_SQUARES] != 0);
     double t = quern__get(&c->in[n - 1], 0) + 1, rate = quern__get(&c->in[n - 2], 0);
     /* both bias corrections as one factor of the rate (Kingma and Ba, 2015, section 2) */
-    double alpha = rate * sqrt(1 - pow(f[1], t)) / (1 - pow(f[0], t));
-    const quern_tensor *gradient = &c->in[n - 3], *squares = c->attr->i[1] ? &c->in[n] : NULL;
+    double alpha = rate * sqrt(1 - pow(beta_2, t)) / (1 - pow(beta_1, t));
+    const quern_tensor *gradient = &c->in[n - 3],
+                       *squares = c->attr->i[QUERN__ADAM_HAS_SQUARES] ? &c->in[n] : NULL;
     quern__part p = quern__call_part(c, &c->out[0].shape, begin, end);
     for (int64_t o = 0; o < p.outer; o++)
         for (int64_t k = 0, i = o * p.stride + p.start; k < p.length; k++, i++) {
             double v = quern__get(&c->in[0], i), d = quern__get(gradient, i);
             double m = quern__get(&c->in[1], i), s = quern__get(&c->in[2], i);
-            m += (d - m) * (1 - f[0]);
-            s += ((squares ? quern__get(squares, i) : d * d) - s) * (1 - f[1]);
+            m += (d - m) * (1 - beta_1);
+            s += ((squares ? quern__get(squares, i) : d * d) - s) * (1 - beta_2);
             quern__set(&c->out[1], i, m);
             quern__set(&c->out[2], i, s);
             if (amsgrad) {
                 s = fmax(s, quern__get(&c->in[3], i));
                 quern__set(&c->out[3], i, s);
             }
-            quern__set(&c->out[0], i, v - v * f[3] * rate - alpha * m / (sqrt(s) + f[2]));
+            quern__set(&c->out[0], i, v - v * decay * rate - alpha * m / (sqrt(s) + epsilon));
         }
     return 0;
 }
@@ -243,8 +256,13 @@ quern__id quern__adam(quern__graph *g, quern__variable *v, quern__id gradient, q
                       quern__variable *velocity, quern__variable *maximum, double beta_1,
                       double beta_2, double epsilon, double decay)
 {
-    quern__attr attr = { .i = { maximum != NULL, squares != 0 },
-                         .f = { beta_1, beta_2, epsilon, decay } };
+    quern__attr attr = {
+        .i = { [QUERN__ADAM_AMSGRAD] = maximum != NULL, [QUERN__ADAM_HAS_SQUARES] = squares != 0 },
+        .f = { [QUERN__ADAM_BETA_1] = beta_1,
+               [QUERN__ADAM_BETA_2] = beta_2,
+               [QUERN__ADAM_EPSILON] = epsilon,
+               [QUERN__ADAM_DECAY] = decay }
+    };
     quern__variable *changed[] = { v, m, velocity, maximum };
     return change(g, &quern__op_adam, changed, 4,
                   (quern__id[]){ gradient, rate, iteration, squares }, squares ? 4 : 3, &attr);

@@ -22,14 +22,14 @@ typedef struct placing {
 } placing;
 
 /* Whether two ranges are live in a common phase. */
-static bool together(const quern__live_range *a, const quern__live_range *b)
+static bool live_together(const quern__live_range *a, const quern__live_range *b)
 {
     return a->start <= b->end && b->start <= a->end;
 }
 
 /* First fit: each range in turn at the lowest free offset. Returns the height; stops as soon as the
  * height reaches `best`. */
-static size_t fill(placing *p, size_t best)
+static size_t place_first_fit(placing *p, size_t best)
 {
     size_t height = 0;
     int n_placed = 0;
@@ -42,7 +42,7 @@ static size_t fill(placing *p, size_t best)
             const quern__live_range *other = &p->ranges[p->placed[i]];
             if ((size_t)other->offset >= at + next->bytes)
                 break;
-            if (together(other, next) && (size_t)other->offset + other->bytes > at)
+            if (live_together(other, next) && (size_t)other->offset + other->bytes > at)
                 at = (size_t)other->offset + other->bytes;
         }
         next->offset = (int64_t)at;
@@ -57,26 +57,25 @@ static size_t fill(placing *p, size_t best)
 }
 
 /* Sort keys, largest first: size, size × length, length, earliest start. Ties keep their order. */
-static double weight(const quern__live_range *x, int by)
+static double sort_key(const quern__live_range *x, int by)
 {
     double length = (double)x->end - (double)x->start + 1;
-    return by == 0   ? (double)x->bytes
-           : by == 1 ? (double)x->bytes * length
-           : by == 2 ? length
-                     : -(double)x->start;
+    const double keys[] = { (double)x->bytes, (double)x->bytes * length, length,
+                            -(double)x->start };
+    return keys[by];
 }
 
-static void sort(placing *p, int by)
+static void sort_ranges(placing *p, int by)
 {
     for (int k = 0; k < p->n; k++)
         p->order[k] = k;
     for (int gap = p->n / 2; gap > 0; gap /= 2) /* Shell sort: qsort passes no context */
         for (int k = gap; k < p->n; k++) {
             int own = p->order[k], i = k;
-            double w = weight(&p->ranges[own], by);
+            double w = sort_key(&p->ranges[own], by);
             for (; i >= gap; i -= gap) {
                 int other = p->order[i - gap];
-                double v = weight(&p->ranges[other], by);
+                double v = sort_key(&p->ranges[other], by);
                 if (v > w || (v == w && other < own))
                     break;
                 p->order[i] = other;
@@ -86,7 +85,7 @@ static void sort(placing *p, int by)
 }
 
 /* Stores the layout of this try if it is the best so far. */
-static void keep(placing *p, size_t height, size_t *best)
+static void keep_best(placing *p, size_t height, size_t *best)
 {
     if (height >= *best)
         return;
@@ -99,7 +98,7 @@ static void keep(placing *p, size_t height, size_t *best)
 /* Local search: the topmost range of the best layout moves towards the front of the order, because
  * a late range gets a high offset. Every second try moves a pseudo-random range instead. Every
  * third try moves it to the front, the others half of the way. */
-static void promote(placing *p, size_t best, int64_t number)
+static void promote_range(placing *p, size_t best, int64_t number)
 {
     int at = 0;
     memcpy(p->order, p->best_order, (size_t)p->n * sizeof *p->order);
@@ -149,19 +148,19 @@ int quern__plan_arena_layout(quern__live_range *ranges, int n, int n_phases, siz
         tries = tries < 4 ? 4 : tries > most_tries ? most_tries : tries;
         for (int64_t k = 0; k < tries && best > enough; k++) {
             if (k < 4)
-                sort(&p, (int)k);
+                sort_ranges(&p, (int)k);
             else
-                promote(&p, best, k);
+                promote_range(&p, best, k);
             if (k < 4)
-                keep(&p, fill(&p, best), &best);
+                keep_best(&p, place_first_fit(&p, best), &best);
             else {
-                size_t height = fill(&p, best);
+                size_t height = place_first_fit(&p, best);
                 if (height >=
-                    best) { /* the search continues from the new order; its offsets are not kept */
+                    best) { /* the search continues from the new order, without its offsets */
                     memcpy(p.best_order, p.order, (size_t)n * sizeof *p.order);
                     continue;
                 }
-                keep(&p, height, &best);
+                keep_best(&p, height, &best);
             }
         }
         for (int k = 0; k < n; k++)

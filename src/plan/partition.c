@@ -18,7 +18,7 @@ enum {
     near = 1 << 16 /* elements of a block of images that stay in L2 together with their results */
 };
 
-static quern_shape closed(const quern__graph *g, quern__id id, int64_t capacity)
+static quern_shape closed_shape(const quern__graph *g, quern__id id, int64_t capacity)
 {
     return quern__shape_close(*quern__shape_of(g, id), capacity);
 }
@@ -41,7 +41,7 @@ static quern__partition split_of_input(const quern__graph *g, quern__id id, cons
     quern__partition none = { -1, 0 }, s = splits[root[id]];
     if (s.axis < 0)
         return none;
-    quern_shape from = closed(g, root[id], capacity), to = closed(g, id, capacity);
+    quern_shape from = closed_shape(g, root[id], capacity), to = closed_shape(g, id, capacity);
     if (s.axis == 0 && to.rank && to.dims[0] == from.dims[0])
         return s;
     if (s.axis == from.rank - 1 && to.rank && to.dims[to.rank - 1] == from.dims[from.rank - 1])
@@ -50,7 +50,7 @@ static quern__partition split_of_input(const quern__graph *g, quern__id id, cons
 }
 
 /* Blocks of 32 records, or of as many as the op asks for. A few large records make eight blocks. */
-static quern__partition rows(const quern_shape *s, bool open, int64_t own)
+static quern__partition row_partition(const quern_shape *s, bool open, int64_t own)
 {
     int64_t grain = own ? own : open ? slice : panel;
     if (open && !own && s->rank && s->dims[0] < 2 * grain &&
@@ -71,7 +71,7 @@ static bool reads_whole(const quern__node *node, int i)
 
 /* A product with at most four rows (generation of one sequence) is bound by reading its matrix: it
  * gets smaller blocks. */
-static bool few_rows(const quern_shape *s)
+static bool few_row_partition(const quern_shape *s)
 {
     return quern_shape_count(s) <= 4 * s->dims[s->rank - 1];
 }
@@ -80,34 +80,36 @@ quern__partition quern__plan_partition(const quern__graph *g, const quern__node 
                                        int64_t capacity, const quern__id *root,
                                        const quern__partition *splits)
 {
-    quern_shape out = closed(g, node->out[0], capacity);
+    quern_shape out = closed_shape(g, node->out[0], capacity);
     bool open = out.rank && quern__shape_of(g, node->out[0])->dims[0] < 0;
     int ways = node->op->ways(g, node), last = out.rank - 1;
     if (ways == QUERN__WAY_WHOLE || out.rank == 0)
         return (quern__partition){ -1, 0 };
     if (ways == QUERN__WAY_PRODUCT && open && out.rank > 2 && out.dims[1] >= few &&
-        rows(&out, open, 0).axis == 0)
-        return rows(&out, open, 0); /* sequences: a record has many rows, and the ops that follow
+        row_partition(&out, open, 0).axis == 0)
+        return row_partition(&out, open,
+                             0); /* sequences: a record has many rows, and the ops that follow
                                        are divided by records */
     if (ways == QUERN__WAY_PRODUCT && !open && quern__shape_of(g, node->in[0])->rank > 2 &&
         out.dims[0] > out.dims[last])
-        return rows(&out, false,
-                    0); /* a weight's gradient over sequences: fewer distant rows are read twice */
-    if (ways == QUERN__WAY_PRODUCT && few_rows(&out) && last > 0 && out.dims[last] >= panel &&
-        out.dims[last] < 2 * panel)
+        return row_partition(
+            &out, false,
+            0); /* a weight's gradient over sequences: fewer distant rows are read twice */
+    if (ways == QUERN__WAY_PRODUCT && few_row_partition(&out) && last > 0 &&
+        out.dims[last] >= panel && out.dims[last] < 2 * panel)
         return (quern__partition){ last, panel / 2 };
     if (ways == QUERN__WAY_PRODUCT)
         return out.dims[last] >= 2 * panel && last > 0 ? (quern__partition){ last, panel }
-                                                       : rows(&out, open, 0);
+                                                       : row_partition(&out, open, 0);
     /* ops that fix their own blocks */
     if (ways == QUERN__WAY_EIGHTHS)
         return (quern__partition){ 0, (out.dims[0] + 7) / 8 };
     if (node->op->slice)
-        return rows(&out, open, node->op->slice);
+        return row_partition(&out, open, node->op->slice);
     for (int i = node->n_in - 1; i >= 0;
          i--) { /* take over an input's blocks; gradients are the last inputs */
         quern__partition s = split_of_input(g, node->in[i], root, splits, capacity);
-        quern_shape in = closed(g, node->in[i], capacity);
+        quern_shape in = closed_shape(g, node->in[i], capacity);
         if (reads_whole(node, i) || s.axis < 0 ||
             (ways != QUERN__WAY_ELEMENTS && s.axis != (ways == QUERN__WAY_ROWS ? 0 : in.rank - 1)))
             continue;
@@ -122,7 +124,7 @@ quern__partition quern__plan_partition(const quern__graph *g, const quern__node 
     if (ways == QUERN__WAY_COLUMNS)
         return out.dims[last] >= 2 * panel ? (quern__partition){ last, panel }
                                            : (quern__partition){ -1, 0 };
-    return open || quern_shape_count(&out) >= 1 << 14 ? rows(&out, open, 0)
+    return open || quern_shape_count(&out) >= 1 << 14 ? row_partition(&out, open, 0)
                                                       : (quern__partition){ -1, 0 };
 }
 
@@ -132,7 +134,8 @@ int quern__plan_access(const quern__graph *g, const quern__node *node, int axis,
     int ways = node->op->ways(g, node);
     if (axis < 0 || ways == QUERN__WAY_EIGHTHS || reads_whole(node, i))
         return -1;
-    quern_shape out = closed(g, node->out[0], capacity), in = closed(g, node->in[i], capacity);
+    quern_shape out = closed_shape(g, node->out[0], capacity),
+                in = closed_shape(g, node->in[i], capacity);
     if (ways == QUERN__WAY_PRODUCT) {
         bool transposed = node->attr.i[i];
         if (i != (axis == 0 ? 0 : 1))

@@ -118,7 +118,7 @@ static void share_in_place(quern__planner *m)
         quern__id out = node->out[0], in = node->n_in ? m->p->root[node->in[0]] : 0;
         size_t a, b;
         quern_shape so = quern__planner_shape(m, out), si = quern__planner_shape(m, in);
-        if (!in || !node->op->in_place || !quern__planner_in_slab(m, in) || m->uses[in] != 1 ||
+        if (!in || !node->op->in_place || !quern__planner_in_arena(m, in) || m->uses[in] != 1 ||
             !quern__shape_bytes(&so, quern__graph_value(m->g, out)->dtype, &a) ||
             !quern__shape_bytes(&si, quern__graph_value(m->g, in)->dtype, &b) || a != b ||
             !lies_alike(m, node, m->p->entries[e].phase, in))
@@ -165,11 +165,11 @@ static void mark_gradients(const quern__planner *m, bool *gradient)
 }
 
 /* The live ranges of the root values in the arena. */
-static int gather(const quern__planner *m, quern__live_range *ranges, quern_error *err)
+static int gather_ranges(const quern__planner *m, quern__live_range *ranges, quern_error *err)
 {
     int n = 0;
     for (int id = 1; id <= m->n_values; id++) {
-        if (m->start[id] < 0 || !quern__planner_in_slab(m, id))
+        if (m->start[id] < 0 || !quern__planner_in_arena(m, id))
             continue;
         int64_t bytes = quern__planner_bytes(m, id);
         if (bytes < 0)
@@ -195,14 +195,14 @@ static void count_gradients(quern__plan *p, const quern__live_range *ranges, int
 }
 
 /* Runs the arena layout and stores its results in the plan. */
-static int place(quern__planner *m, quern_error *err)
+static int place_values(quern__planner *m, quern_error *err)
 {
     quern__plan *p = m->p;
     quern__live_range *ranges = quern__alloc(((size_t)m->n_values + 1) * sizeof *ranges);
     bool *gradient = quern__zalloc((size_t)m->n_values + 1, sizeof *gradient);
     p->live = quern__zalloc((size_t)p->n_phases + 1, sizeof *p->live);
     int n = ranges && gradient && p->live
-                ? gather(m, ranges, err)
+                ? gather_ranges(m, ranges, err)
                 : quern__fail_memory(err, (size_t)m->n_values * sizeof *ranges);
     quern__arena done = { 0 };
     int status = n < 0 ? n : quern__plan_arena_layout(ranges, n, p->n_phases, p->live, &done, err);
@@ -288,10 +288,10 @@ static int check_stack(const quern__plan *p, quern_error *err)
     return status;
 }
 
-static int make(quern__planner *m, quern_error *err)
+static int run_passes(quern__planner *m, quern_error *err)
 {
-    int status =
-        quern__isa(err); /* before the search for kernels, so that the error names the cause */
+    int status = quern__isa(
+        err); /* an unknown instruction set is reported here, before kernels are chosen */
     if (status < 0)
         return status;
     /* what runs, in which blocks, who reads it, and in which order */
@@ -315,7 +315,7 @@ static int make(quern__planner *m, quern_error *err)
         lifetimes(m);
     }
     if (status >= 0)
-        status = place(m, err);
+        status = place_values(m, err);
     if (status >= 0)
         status = make_calls(m, err);
     return status < 0 ? status : check_stack(m->p, err);
@@ -360,7 +360,7 @@ quern__plan *quern__plan_new_with(const quern__graph *g, const quern__id *output
             p->offset[i] = -1;
             m.splits[i] = (quern__partition){ -1, 0 };
         }
-        status = make(&m, err);
+        status = run_passes(&m, err);
     }
     quern__free(m.splits);
     quern__free(m.views);

@@ -32,7 +32,7 @@ void quern__lists_done(quern__lists *l, int n);
 /* The shape of a value for a full batch. */
 quern_shape quern__planner_shape(const quern__planner *m, quern__id id);
 /* Whether a value is in the arena. */
-bool quern__planner_in_slab(const quern__planner *m, quern__id id);
+bool quern__planner_in_arena(const quern__planner *m, quern__id id);
 /* Whether a node may run in the same phase as the writer of root value `r`, which it reads through
  * input i: each thread reads only what it wrote. */
 bool quern__planner_own_part(const quern__planner *m, const quern__node *node, int i, quern__id r);

@@ -97,7 +97,7 @@ int quern__schedule_fast(quern__planner *m, quern_error *err)
     return QUERN_OK;
 }
 
-bool quern__planner_in_slab(const quern__planner *m, quern__id id)
+bool quern__planner_in_arena(const quern__planner *m, quern__id id)
 {
     const quern__value *v = quern__graph_value(m->g, id);
     return m->p->root[id] == id && v->kind == QUERN__VALUE_NODE && !v->variable;
@@ -107,7 +107,7 @@ int64_t quern__planner_bytes(const quern__planner *m, quern__id id)
 {
     size_t bytes;
     quern_shape s = quern__planner_shape(m, id);
-    if (!quern__planner_in_slab(m, id))
+    if (!quern__planner_in_arena(m, id))
         return 0;
     if (!quern__shape_bytes(&s, quern__graph_value(m->g, id)->dtype, &bytes) ||
         bytes > SIZE_MAX / 4)

@@ -8,7 +8,7 @@
  * successors are built in two passes: pass 0 counts, pass 1 fills.
  *
  * The ready list is sorted by node, so ties follow the graph order and the result is deterministic.
- * `more` caches the growth of each ready node. finish() recomputes it only for readers of the
+ * `more` caches the growth of each ready node. finish_node() recomputes it only for readers of the
  * inputs of the finished node. */
 #include "planner.h"
 
@@ -27,7 +27,7 @@ typedef struct scheduler {
 } scheduler;
 
 /* Whether the node is an entry of the plan: it is needed, and it computes something. */
-static bool runs(const quern__planner *m, int n)
+static bool node_runs(const quern__planner *m, int n)
 {
     return m->live[n] && !quern__graph_node_at(m->g, n)->op->view;
 }
@@ -35,7 +35,7 @@ static bool runs(const quern__planner *m, int n)
 /* Notes once that node k precedes node n. */
 static void wait_for(scheduler *t, int n, int k, int pass)
 {
-    if (k == n || t->seen[k] == n || !runs(t->m, k))
+    if (k == n || t->seen[k] == n || !node_runs(t->m, k))
         return;
     t->seen[k] = n;
     if (pass == 0) {
@@ -72,7 +72,7 @@ static bool find_order(scheduler *t)
         for (int n = 0; n < m->n_nodes; n++)
             t->seen[n] = -1;
         for (int n = 0; n < m->n_nodes; n++)
-            if (runs(m, n))
+            if (node_runs(m, n))
                 find_waits(t, n, pass);
         if (pass == 0 && !quern__lists_begin(&t->later, m->n_nodes))
             return false;
@@ -82,7 +82,7 @@ static bool find_order(scheduler *t)
 }
 
 /* The change of live bytes by a node: its outputs less the inputs that it reads last. */
-static int64_t growth(const scheduler *t, const quern__node *node)
+static int64_t byte_growth(const scheduler *t, const quern__node *node)
 {
     const quern__id *root = t->m->p->root;
     int64_t more = 0;
@@ -102,9 +102,9 @@ static int64_t growth(const scheduler *t, const quern__node *node)
 }
 
 /* Adds a node to the ready list, sorted by node. */
-static void insert(scheduler *t, int n)
+static void heap_insert(scheduler *t, int n)
 {
-    t->more[n] = growth(t, quern__graph_node_at(t->m->g, n));
+    t->more[n] = byte_growth(t, quern__graph_node_at(t->m->g, n));
     int i = t->n_ready++;
     for (; i > 0 && t->ready[i - 1] > n; i--)
         t->ready[i] = t->ready[i - 1];
@@ -128,7 +128,7 @@ static int next_of(scheduler *t)
 }
 
 /* After node n ran: its inputs have one reader less, and successors may become ready. */
-static void finish(scheduler *t, int n)
+static void finish_node(scheduler *t, int n)
 {
     quern__planner *m = t->m;
     const quern__node *node = quern__graph_node_at(m->g, n);
@@ -140,16 +140,16 @@ static void finish(scheduler *t, int n)
         for (int k = m->readers.first[r]; t->bytes[r] && k < m->readers.first[r + 1]; k++) {
             int other = m->readers.list[k];
             if (!m->done[other] && !t->waits[other])
-                t->more[other] = growth(t, quern__graph_node_at(m->g, other));
+                t->more[other] = byte_growth(t, quern__graph_node_at(m->g, other));
         }
     }
     for (int i = t->later.first[n]; i < t->later.first[n + 1]; i++)
         if (--t->waits[t->later.list[i]] == 0)
-            insert(t, t->later.list[i]);
+            heap_insert(t, t->later.list[i]);
 }
 
 /* The initial state: no value was read, and nodes without predecessors are ready. */
-static void look(scheduler *t)
+static void build_schedule(scheduler *t)
 {
     quern__planner *m = t->m;
     for (int id = 1; id <= m->n_values; id++) {
@@ -158,9 +158,9 @@ static void look(scheduler *t)
         t->bytes[id] = bytes > 0 && bytes < INT64_MAX / 1024 ? bytes : 0;
     }
     for (int n = 0; n < m->n_nodes; n++) {
-        m->done[n] = !runs(m, n);
+        m->done[n] = !node_runs(m, n);
         if (!m->done[n] && !t->waits[n])
-            insert(t, n);
+            heap_insert(t, n);
     }
 }
 
@@ -182,16 +182,16 @@ int quern__schedule_low_memory(quern__planner *m, quern_error *err)
     if (!room || !t.bytes || !find_order(&t))
         status = quern__fail_memory(err, values * sizeof *t.bytes);
     else
-        look(&t);
+        build_schedule(&t);
     for (int n = 0; n < m->n_nodes; n++)
-        wanted += runs(m, n);
+        wanted += node_runs(m, n);
     while (status >= 0 && t.n_ready) {
         int n = next_of(&t);
         m->p->entries[placed] = (quern__entry){ .node = quern__graph_node_at(m->g, n),
                                                 .phase = placed,
                                                 .barrier = placed > 0 };
         m->phase[n] = placed++;
-        finish(&t, n);
+        finish_node(&t, n);
     }
     if (status >= 0 && placed < wanted)
         status = quern__fail(err, QUERN_INTERNAL, "plan", "%d nodes wait for each other",
@@ -237,7 +237,7 @@ int quern__planner_merge(quern__planner *m, quern_error *err)
     int64_t *made = live + n, most = count_living(m, live, made);
     int32_t phase = -1;
     for (int i = 0; i < m->n_nodes; i++)
-        m->done[i] = !runs(m, i);
+        m->done[i] = !node_runs(m, i);
     for (int e = 0; e < p->n_entries; e++) {
         int node = quern__graph_value(m->g, p->entries[e].node->out[0])->node;
         /* a new phase: at the first entry, above the peak, or where the entry needs a barrier */

@@ -10,8 +10,6 @@
  * plan. */
 #include "plan.h"
 
-#include <string.h>
-
 enum { smallest = 1 << 12 };
 
 typedef struct search {
@@ -43,12 +41,12 @@ static bool product_reads(const search *l, const quern__node *node, int i)
 {
     quern__partition s = l->splits[node->out[0]];
     int rank = quern__shape_of(l->g, node->out[0])->rank;
-    return !strcmp(node->op->name, "matmul") && i == 1 && !node->attr.i[1] && s.axis == rank - 1;
+    return node->op == &quern__op_matmul && i == 1 && !node->attr.i[1] && s.axis == rank - 1;
 }
 
 /* The number of live nodes that read root value r. A view or an output of the plan disqualifies it.
  */
-static int readers(const search *l, quern__id r, bool *viewed)
+static int count_readers(const search *l, quern__id r, bool *viewed)
 {
     int n = 0;
     for (int k = 0; k < l->n_nodes; k++) {
@@ -75,13 +73,13 @@ static bool update_fits(const search *l, const quern__node *node)
         quern__id r = l->root[node->in[i]];
         const quern__value *v = quern__graph_value(l->g, r);
         bool viewed = false;
-        int n = readers(l, r, &viewed);
+        int n = count_readers(l, r, &viewed);
         if (viewed || (i > 0 && n != 1) || v->dtype != QUERN_FLOAT32)
             return false;
         const quern__node *maker =
             v->kind == QUERN__VALUE_NODE ? quern__graph_node_at(l->g, v->node) : NULL;
         if (i >= node->n_out &&
-            (!maker || strcmp(maker->op->name, "matmul") || !divided_by_columns(l, maker)))
+            (!maker || maker->op != &quern__op_matmul || !divided_by_columns(l, maker)))
             return false;
         if (i < node->n_out && v->kind != QUERN__VALUE_VARIABLE)
             return false;
@@ -90,11 +88,11 @@ static bool update_fits(const search *l, const quern__node *node)
 }
 
 /* Checks all readers of a weight. At most one may update it; the others must be products. */
-static weight_group look(const search *l, quern__id weight)
+static weight_group find_weight_group(const search *l, quern__id weight)
 {
     weight_group f = { .weight = weight, .update = -1, .fits = true };
     bool viewed = false;
-    int n = readers(l, weight, &viewed);
+    int n = count_readers(l, weight, &viewed);
     f.fits = n > 0 && !viewed;
     for (int k = 0; f.fits && k < l->n_nodes; k++) {
         const quern__node *node = quern__graph_node_at(l->g, k);
@@ -112,7 +110,7 @@ static weight_group look(const search *l, quern__id weight)
 }
 
 /* Sets the layout of the weight group: `panels` gets the columns of a panel by value id. */
-static void mark(const search *l, const weight_group *f, int64_t width, int64_t *panels)
+static void mark_group(const search *l, const weight_group *f, int64_t width, int64_t *panels)
 {
     panels[f->weight] = width;
     if (f->update < 0)
@@ -146,9 +144,9 @@ int quern__plan_weight_layout(const quern__graph *g, const bool *live, const que
             v->shape.dims[1] % width || v->shape.dims[1] <= width ||
             quern_shape_count(&v->shape) < smallest)
             continue;
-        weight_group f = look(&l, id);
+        weight_group f = find_weight_group(&l, id);
         if (f.fits)
-            mark(&l, &f, width, p->panels);
+            mark_group(&l, &f, width, p->panels);
     }
     /* the copies of the variables in the blocked layout */
     for (quern__id id = 1; id <= quern__graph_values(g); id++) {

@@ -204,7 +204,7 @@ static int allocate(quern__queue *q, bool saves, quern_error *err)
 }
 
 /* Whether a generator can take part in a run with these options. */
-static int can_run(const quern_generator *g, const quern__queue_opts *o, quern_error *err)
+static int can_start(const quern_generator *g, const quern__queue_opts *o, quern_error *err)
 {
     if (__atomic_load_n(&g->runs, __ATOMIC_ACQUIRE) > 0)
         return quern__fail(err, QUERN_STALLED, g->where ? g->where : "generator",
@@ -249,7 +249,7 @@ quern__queue *quern__queue_open(quern_generator *g, const quern__queue_opts *opt
     pthread_mutex_init(&q->lock, NULL);
     pthread_cond_init(&q->changed, &clock);
     pthread_condattr_destroy(&clock);
-    int status = can_run(g, opts, err);
+    int status = can_start(g, opts, err);
     /* a generator takes part in one run at a time */
     bool taken = status >= 0 && !__atomic_test_and_set(&g->taken, __ATOMIC_ACQUIRE);
     if (status >= 0 && !taken)
@@ -378,7 +378,7 @@ static int take_ticket(quern__queue *q, quern_batch **out, quern_error *err)
     if (waited < 0)
         return waited;
     int status = s->made || !q->running ? s->status : QUERN_END;
-    int told = quern__bad_tell(q->g, s->batch.bad, status < 0 ? &s->error : NULL, err);
+    int told = quern__bad_report(q->g, s->batch.bad, status < 0 ? &s->error : NULL, err);
     if (told < 0)
         return told;
     if (status < 0 && err && !err->code)

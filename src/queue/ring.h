@@ -17,6 +17,7 @@
 #define QUERN__RING_H
 
 #include "queue.h"
+#include "source/generator_struct.h"
 
 #include <pthread.h>
 

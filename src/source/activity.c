@@ -1,6 +1,6 @@
 /* The current operation of a reader thread. The reader sets it before each operation that may
  * block; the trainer reads it when a wait exceeds the limit. */
-#include "source.h"
+#include "generator_struct.h"
 
 #include <stdio.h>
 #include <string.h>

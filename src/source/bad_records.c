@@ -1,7 +1,7 @@
 /* Bad records: skipped, substituted, or the end of the run. A reader thread adds them to the
  * list of its batch. The trainer counts and logs them when it takes the batch. Therefore the
  * record that exceeds the limit depends on the order of batches only, not on threads. */
-#include "source.h"
+#include "generator_struct.h"
 
 #include <string.h>
 
@@ -69,7 +69,8 @@ static int bad_limit_error(const quern__bad_records *r, const quern__bad *bad,
     return status;
 }
 
-int quern__bad_tell(quern_generator *g, quern__bad *bad, const quern_error *last, quern_error *err)
+int quern__bad_report(quern_generator *g, quern__bad *bad, const quern_error *last,
+                      quern_error *err)
 {
     quern__bad_records *r = &g->bad;
     if (!bad || !bad->count)

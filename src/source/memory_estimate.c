@@ -1,6 +1,6 @@
 /* Estimates the bytes that a source allocates when a run begins. `quern plan` and the memory
  * budget use them. */
-#include "source.h"
+#include "generator_struct.h"
 
 size_t quern__protocol_bytes(const quern_generator *g, const quern_batch_spec *spec, bool shuffle)
 {

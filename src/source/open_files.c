@@ -1,5 +1,6 @@
 /* Opens files by the words of DATA. The kind of a file is determined by --format, else by the
  * end of its name, else by its first bytes. */
+#include "generator_struct.h"
 #include "source/prepared/qrec.h"
 #include "tensor/array_axes.h"
 

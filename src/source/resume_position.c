@@ -1,7 +1,7 @@
 /* Saves and restores the resume position of a generator as bytes. With random access it is a
  * pass, an index in it, and the parameters of the order. Sequential sources provide their own
  * state (ops->save), or do not support it. */
-#include "source.h"
+#include "generator_struct.h"
 
 #include <string.h>
 

@@ -14,7 +14,7 @@
  * With random draws and read_many the buffer is refilled when a quarter of it is free, so that
  * read_many gets long runs. The functions run on the reader thread that advances the source. */
 #include "column_map.h"
-#include "source.h"
+#include "generator_struct.h"
 #include "string_pool.h"
 
 #include <math.h>
@@ -184,8 +184,8 @@ static int stream_open(quern_generator *g, const quern_batch_spec *spec, bool sh
     return stream_reset(g, 0, err);
 }
 
-void quern__tell_dispersion(const char *where, const char *what, double places, double all,
-                            int64_t batch, const char *advice)
+void quern__log_dispersion(const char *where, const char *what, double places, double all,
+                           int64_t batch, const char *advice)
 {
     static const char text[] = "%s: the shuffle draws %s from %.0f place%s of the data; for data "
                                "sorted by class, the index of "
@@ -207,8 +207,8 @@ static void log_dispersion(streaming *w, int64_t batch)
     w->told = true;
     int64_t all = 0, filled = w->s.places ? w->s.places(w->s.self, &all) : 1;
     double places = (double)filled * (filled > 1 ? 1.75 : 1);
-    quern__tell_dispersion(w->s.where, "records", places, (double)all, batch,
-                           "'quern prepare' shuffles all records");
+    quern__log_dispersion(w->s.where, "records", places, (double)all, batch,
+                          "'quern prepare' shuffles all records");
 }
 
 /* Copies a record between rows of the buffer, to or from the row of the last good one. */

@@ -51,6 +51,9 @@ typedef struct quern__source_ops {
     size_t (*bytes)(const quern_generator *g, const quern_batch_spec *spec, bool shuffle);
     /* Describes the records. NULL: the model determines their layout. */
     int (*describe)(const quern_generator *g, quern__description *out, quern_error *err);
+    /* The shapes of the inputs, for a model with open axes. QUERN_END: the source does not state
+     * them. NULL: describe states them. */
+    int (*shapes)(const quern_generator *g, quern__description *out, quern_error *err);
     /* Save and restore the resume position of a sequential source (`saves` in the generator);
      * resume_position.c does it for random access. save writes at most `room` bytes to `state`
      * and sets *size; `state` may be NULL. */
@@ -72,14 +75,6 @@ typedef struct quern__bad {
     quern_error places[QUERN__BAD_KEPT]; /* the first ones */
 } quern__bad;
 
-/* Bad records of a generator: policy and counts of the run. */
-typedef struct quern__bad_records {
-    unsigned can; /* bit mask of the policies that the source supports */
-    int policy;
-    int64_t most, epoch, all; /* limit per epoch; count in this epoch; count in the run */
-    quern_error *places;      /* the first bad records of the run; owned */
-} quern__bad_records;
-
 /* Applies the policy to a record that failed with `own`. Returns QUERN_OK if the record is noted
  * and reading continues, else `status` with `err` filled. `bad` belongs to the batch; NULL:
  * every bad record is an error. */
@@ -87,7 +82,8 @@ int quern__bad_record(quern__bad *bad, int status, const quern_error *own, quern
 /* Counts, logs and keeps the bad records of a batch that the trainer takes. `last` is the error
  * with which the batch failed, or NULL. Fails if the epoch has too many bad records. Trainer
  * thread only. */
-int quern__bad_tell(quern_generator *g, quern__bad *bad, const quern_error *last, quern_error *err);
+int quern__bad_report(quern_generator *g, quern__bad *bad, const quern_error *last,
+                      quern_error *err);
 /* Logs the total of bad records at the end of a run. */
 void quern__bad_close(const quern_generator *g);
 
@@ -109,52 +105,37 @@ void quern__begin_next(int64_t n);
 /* Formats place and number into `where`, such as "train.csv, line 41". Returns the stage. */
 const char *quern__doing_text(quern__activity *d, char *where, size_t room);
 
-/* The resume position: the state after the last batch that the trainer took. The queue updates
- * it. */
-typedef struct quern__position {
-    bool known, going; /* known: a run has begun; going: a run is active */
-    bool restored;     /* the next run begins here, not at the start */
-    bool shuffle;      /* of the run; this and the following fields are for random access */
-    uint64_t seed;
-    int64_t pass, first, batch_size;
-    uint8_t *
-        state; /* state of a source with `saves`: QUERN_MAX_STATE bytes, owned; valid if size > 0 */
-    size_t size;
-} quern__position;
+/* ---- generator.c: what a run asks of a generator ---- */
 
-struct quern_generator {
-    const quern__source_ops *ops;
-    void *self;
-    const quern_batch_spec *spec;
-    bool restarts;       /* can restart */
-    bool finite;         /* an epoch is one pass over it: arrays and files */
-    int64_t from, count; /* random access: the first record and the number of records */
-    const char *(*class_name)(const quern_generator *g, int target,
-                              int i); /* NULL: no class names */
-    const quern_schema *(*schema)(
-        const quern_generator *g); /* schema of its columns during a run; NULL: no schema */
-    int features;
-    const char *(*file_of)(const quern_generator *g,
-                           int array); /* file of an array of the batch; NULL: `where` */
-    const char *where;                 /* name in errors; NULL: "generator"; borrowed from self */
-    bool saves;                        /* ops->save and ops->restore are valid */
-    bool strings;                      /* can fill arrays of type string */
-    bool keeps; /* has named columns and can provide their texts in addition to the inputs */
-    quern__position position;
-    quern__bad_records bad;
-    double stall_timeout; /* seconds that the trainer waits for a batch; 0: no limit */
-    bool watches;         /* the source enforces stall_timeout itself */
-    const volatile int
-        *interrupt; /* not 0: a wait on the trainer's thread returns QUERN_CANCELED; may be NULL */
-    bool taken;     /* in use by a run (atomic) */
-    int runs;       /* number of detached runs (quern__generator_keep) */
-};
+bool quern__generator_finite(const quern_generator *g);   /* an epoch is one pass over it */
+bool quern__generator_restarts(const quern_generator *g); /* can restart */
+bool quern__generator_indexed(const quern_generator *g);  /* random access */
+bool quern__generator_keeps(const quern_generator *g);    /* can provide the texts of columns */
+/* The number of records with random access; 0: unknown. */
+int64_t quern__generator_records(const quern_generator *g);
+/* The policy for bad records, QUERN_BAD_…. */
+int quern__generator_bad_policy(const quern_generator *g);
+/* The name in errors, or `otherwise` if it has none; the file of an array of the batch, or NULL.
+ * Borrowed. */
+const char *quern__generator_where(const quern_generator *g, const char *otherwise);
+const char *quern__generator_file(const quern_generator *g, int array);
+/* Whether it determines the batch size; the size of its first batch (`first` of its ops). 0: the
+ * run determines it, or the source is empty. */
+bool quern__generator_sets_batches(const quern_generator *g);
+int64_t quern__generator_first(quern_generator *g, uint64_t seed, const volatile int *interrupt,
+                               quern_error *err);
+/* Restores a resume position in a run that has not begun an epoch. */
+int quern__generator_place(quern_generator *g, const void *state, size_t size, quern_error *err);
+/* The next pass of the run begins at the start, not at the restored position. */
+void quern__generator_start_over(quern_generator *g);
 
 /* Fills the error of data without records. */
 int quern__source_empty(const quern_generator *g, quern_error *err);
 /* Bytes that `ops->bytes` reports. g NULL, before the source is known: an estimate for file
  * readers. */
 size_t quern__source_bytes(const quern_generator *g, const quern_batch_spec *spec, bool shuffle);
+/* The shapes of the inputs as the source states them. QUERN_END: it does not state them. */
+int quern__source_shapes(const quern_generator *g, quern__description *out, quern_error *err);
 /* Bytes of the conversion buffer for concatenated arrays: one array in another type. */
 size_t quern__protocol_bytes(const quern_generator *g, const quern_batch_spec *spec, bool shuffle);
 
@@ -233,8 +214,8 @@ quern_generator *quern__stream_generator(const quern__stream *s, quern_error *er
 /* Logs the index of dispersion of a shuffle that draws `what` from `places` of `all` places of
  * the data (all 0: very many). For data sorted by class it is 1 + (batch - 1) (1 / places - 1 /
  * all); a perfect shuffle has 1. A value above 1.1 is a warning with the advice. */
-void quern__tell_dispersion(const char *where, const char *what, double places, double all,
-                            int64_t batch, const char *advice);
+void quern__log_dispersion(const char *where, const char *what, double places, double all,
+                           int64_t batch, const char *advice);
 enum { QUERN__WORD = 4096 }; /* bytes of a word of DATA, with the terminator */
 /* Expands words to paths: each word is a path or a glob pattern, whose files come in byte order.
  * The paths are new. */

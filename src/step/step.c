@@ -14,7 +14,7 @@ typedef struct running {
 } running;
 
 /* Reports the first output element that is not finite as a fault. */
-static void watch(const quern__call *c, int64_t begin, int64_t end)
+static void check_finite(const quern__call *c, int64_t begin, int64_t end)
 {
     for (int k = 0; k < c->n_out; k++) {
         const quern_tensor *t = &c->out[k];
@@ -37,13 +37,16 @@ static int run_block(running *r, quern__entry *e, int64_t begin, int64_t end, do
         return QUERN_OK;
     int status = e->kernel(&e->call, begin, end);
     if (status >= 0 && r->run->watch)
-        watch(&e->call, begin, end);
+        check_finite(&e->call, begin, end);
     if (seconds)
         *seconds += quern__now() - start;
     return status;
 }
 
-static int64_t length_of(const quern__entry *e) { return e->call.out[0].shape.dims[e->call.axis]; }
+static int64_t axis_length(const quern__entry *e)
+{
+    return e->call.out[0].shape.dims[e->call.axis];
+}
 
 /* The end of the group of calls from `i` on: calls with the same partition and no barrier between.
  * A thread may take each of its blocks through the whole group while the block is in cache, because
@@ -55,7 +58,7 @@ static int end_of_group(const running *r, int i)
     while (e->call.axis >= 0 && end < r->plan->n_entries) {
         const quern__entry *next = &r->plan->entries[end];
         if (next->barrier || next->call.axis < 0 || next->grain != e->grain ||
-            length_of(next) != length_of(e))
+            axis_length(next) != axis_length(e))
             break;
         end++;
     }
@@ -72,7 +75,7 @@ static int run_group(running *r, int first, int end, int thread)
     if (entries[first].call.axis < 0)
         return thread == 0 ? run_block(r, &entries[first], 0, 0, seconds ? seconds + first : NULL)
                            : QUERN_OK;
-    int64_t dim = length_of(&entries[first]), grain = entries[first].grain,
+    int64_t dim = axis_length(&entries[first]), grain = entries[first].grain,
             blocks = (dim + grain - 1) / grain;
     int64_t threads = r->team->threads, last = blocks * (thread + 1) / threads;
     if (end == first + 1 &&
@@ -102,7 +105,7 @@ static bool failed_before(running *r, int i)
            __atomic_load_n(&r->fault.order, __ATOMIC_RELAXED) < i;
 }
 
-static void work(void *arg, int thread)
+static void run_entries(void *arg, int thread)
 {
     running *r = arg;
     quern__profile *profile = thread == 0 ? r->run->profile : NULL;
@@ -120,13 +123,13 @@ static void work(void *arg, int thread)
     }
 }
 
-static int tell(const running *r, quern_error *err)
+static int report_fault(const running *r, quern_error *err)
 {
     const quern__fault *f = &r->fault;
     char where[256];
     snprintf(where, sizeof where, "record %lld of the batch", (long long)f->record);
     if (f->code == QUERN_NUMBER)
-        return quern__fail(err, f->code, f->scope, "%s gave %g first, at %s", f->what, f->value,
+        return quern__fail(err, f->code, f->scope, "%s produced %g first, at %s", f->what, f->value,
                            where);
     if (f->code == QUERN_NOTFOUND)
         return quern__fail(err, f->code, where, "%s (%s)", f->what, f->scope);
@@ -148,6 +151,6 @@ int quern__step(quern__team *team, quern__plan *plan, const quern__step_run *run
         plan->entries[i].call.run = &r.shared;
     if (run->profile)
         run->profile->steps++;
-    quern__team_run(team, work, &r);
-    return r.fault.code ? tell(&r, err) : QUERN_OK;
+    quern__team_run(team, run_entries, &r);
+    return r.fault.code ? report_fault(&r, err) : QUERN_OK;
 }

@@ -12,7 +12,7 @@ enum { spins = 1500 };
 
 /* Flushes subnormal numbers to zero during a step, as TensorFlow does. Some processors compute many
  * times slower with them, and Adam's first moment has many where the gradient is 0. Returns the
- * previous mode for restore(). */
+ * previous mode for restore_subnormals(). */
 static unsigned flush_subnormals(void)
 {
 #if defined(__x86_64__)
@@ -24,7 +24,7 @@ static unsigned flush_subnormals(void)
 #endif
 }
 
-static void restore(unsigned before)
+static void restore_subnormals(unsigned before)
 {
 #if defined(__x86_64__)
     __builtin_ia32_ldmxcsr(before);
@@ -49,7 +49,7 @@ static void wait_until_changed(quern__team *t, uint32_t *word, uint32_t old)
 }
 
 /* A sleeper increments `sleepers` before its last look at the word, so no wake-up is lost. */
-static void change(quern__team *t, uint32_t *word)
+static void wake_waiters(quern__team *t, uint32_t *word)
 {
     __atomic_add_fetch(word, 1, __ATOMIC_SEQ_CST);
     if (__atomic_load_n(&t->sleepers, __ATOMIC_SEQ_CST))
@@ -63,7 +63,7 @@ void quern__team_barrier(quern__team *t)
     uint32_t turn = __atomic_load_n(&t->turn, __ATOMIC_ACQUIRE);
     if (__atomic_add_fetch(&t->arrived, 1, __ATOMIC_ACQ_REL) == (uint32_t)t->threads) {
         __atomic_store_n(&t->arrived, 0, __ATOMIC_RELAXED);
-        change(t, &t->turn);
+        wake_waiters(t, &t->turn);
     } else
         wait_until_changed(t, &t->turn, turn);
 }
@@ -88,10 +88,10 @@ void quern__team_run(quern__team *t, void (*work)(void *arg, int thread), void *
     t->work = work;
     t->arg = arg;
     if (t->threads > 1)
-        change(t, &t->job);
+        wake_waiters(t, &t->job);
     unsigned before = flush_subnormals();
     work(arg, 0);
-    restore(before);
+    restore_subnormals(before);
     quern__team_barrier(t);
 }
 
@@ -112,7 +112,7 @@ quern__team *quern__team_new(int threads, quern_error *err)
     for (int i = 1; i < threads; i++) {
         t->members[i] = (struct quern__member){ .team = t, .number = i };
         if (quern__thread_start(&t->members[i].thread, member, &t->members[i])) {
-            quern__fail(err, QUERN_NOMEM, "threads", "cannot start thread %d", i);
+            quern__fail(err, QUERN_NOMEM, "threads", "thread %d cannot start", i);
             quern__team_free(t);
             return NULL;
         }
@@ -129,7 +129,7 @@ void quern__team_free(quern__team *t)
     if (!t)
         return;
     __atomic_store_n(&t->stop, true, __ATOMIC_RELEASE);
-    change(t, &t->job);
+    wake_waiters(t, &t->job);
     for (int i = 1; i <= t->started; i++)
         pthread_join(t->members[i].thread, NULL);
     quern__free(t);

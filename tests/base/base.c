@@ -189,7 +189,7 @@ static void files_are_replaced_whole(void **state)
     assert_int_equal(rmdir(folder), 0); /* no temporary file remains */
 }
 
-static void kinds_of_processor(void **state)
+static void instruction_sets(void **state)
 {
     (void)state;
     quern_error err = { 0 };
@@ -223,7 +223,7 @@ static void kinds_of_processor(void **state)
 
 /* A consequence of a failed allocation is reported as one, until the next function begins. A too
  * small budget is not. */
-static void memory_that_ran_out_is_told(void **state)
+static void out_of_memory_is_reported(void **state)
 {
     quern_error errs[4] = { 0 };
     (void)state;
@@ -245,7 +245,7 @@ static void memory_that_ran_out_is_told(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(memory_that_ran_out_is_told),
+        cmocka_unit_test(out_of_memory_is_reported),
         cmocka_unit_test(first_failure_wins),
         cmocka_unit_test(memory_is_counted_and_can_fail),
         cmocka_unit_test(philox_known_answers),
@@ -255,7 +255,7 @@ int main(void)
         cmocka_unit_test(files_are_replaced_whole),
         cmocka_unit_test(shapes),
         cmocka_unit_test(reads_and_writes_are_complete),
-        cmocka_unit_test(kinds_of_processor),
+        cmocka_unit_test(instruction_sets),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Arrays through the command: axes are compared for every kind of data by every command, --data-format transposes, every type of
-# .npy is read. $1: the command; $2: tests/data/field.
+# Arrays through the command: every command compares axes for every kind of data, --data-format
+# transposes, every type of .npy is read. $1: the command; $2: tests/data/field.
 quern=$1 data=$2
 # shellcheck source=tests/cli/expect.sh
 . "${BASH_SOURCE[0]%/*}/expect.sh"
@@ -27,7 +27,7 @@ expect 1 "$axes" "$quern" fit m.keras x=last.npy y=y.npy --validation 'x=first.n
 expect 1 "$axes" "$quern" fit m.keras x=last.npy y=y.npy --validation-generator 'cat first.stream' --batch-size 60 --output t.keras
 expect 1 "$axes" "$quern" predict m.keras x=first.npy --output -
 [ "$("$quern" predict m.keras x=first.npy --data-format channels_first --output -)" = "$("$quern" predict m.keras x=last.npy --output -)" ] ||
-    fail "predictions of what was transposed"
+    fail "predictions of transposed arrays"
 expect 0 "" "$quern" prepare x=first.npy y=y.npy --output first.qrec
 expect 1 "$axes" "$quern" evaluate m.keras first.qrec
 expect 0 "" "$quern" prepare x=first.npy y=y.npy --data-format channels_first --output last.qrec
@@ -35,8 +35,8 @@ expect 0 "accuracy" "$quern" evaluate m.keras last.qrec
 expect 1 "--data-format: applies to arrays; pass it to 'quern prepare'" "$quern" evaluate m.keras last.qrec --data-format channels_first
 printf 'a,b\n1,2\n' > t.csv
 expect 1 "--data-format: applies to arrays" "$quern" fit m.keras t.csv --target b --data-format channels_last
-expect 2 "--data-format: is channels_first or channels_last" "$quern" fit m.keras x=first.npy y=y.npy --data-format first
-expect 2 "--data-format: is channels_first or channels_last" "$quern" fit m.keras --generator 'cat first.stream' --data-format first
+expect 2 "--data-format: must be channels_first or channels_last" "$quern" fit m.keras x=first.npy y=y.npy --data-format first
+expect 2 "--data-format: must be channels_first or channels_last" "$quern" fit m.keras --generator 'cat first.stream' --data-format first
 "$quern" new flat.keras 'input 48 | dense 2 softmax' --optimizer adam --loss sparse_categorical_crossentropy
 expect 1 "hint: add flatten to the model, or save x.reshape(-1, 48)" "$quern" fit flat.keras x=last.npy y=y.npy
 "$quern" new sum.keras 'input 2 | dense 1 kernel_initializer=ones' --optimizer sgd --loss mse

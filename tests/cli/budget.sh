@@ -1,13 +1,15 @@
-# P2, P3: for models and optimizers, the smallest budget is asked for; it works, one byte less is refused before anything is read
-# (exit 3), and every budget from there up to what a run without one takes is kept (VmHWM of the process) and gives the same weights,
-# bit for bit. Below it batches go in parts, which is said; never those of a model with batch normalisation. $1: the command; $2: how many budgets.
+# P2, P3: for several models and optimizers, the smallest budget works, and one byte less is refused
+# before data is read (exit 3). Every budget between it and the peak of a run without a budget is
+# kept (VmHWM of the process) and gives bit-identical weights. A smaller budget uses micro-batches
+# with a warning, but never for a model with batch normalization. $1: the command; $2: number of
+# budgets.
 quern=$1 steps=$2 runs=0 again=0 divided=0 split=never
 optimizers=(sgd adam)
 [ "$steps" -lt 10 ] || optimizers+=('sgd momentum=0.9 nesterov=true' 'adam global_clipnorm=1' 'rmsprop momentum=0.5')
 # shellcheck source=tests/cli/expect.sh
 . "${BASH_SOURCE[0]%/*}/expect.sh"
 octal() { printf '\\x%02x' $(($1 >> 24)) $(($1 >> 16 & 255)) $(($1 >> 8 & 255)) $(($1 & 255)); }
-# idx FILE RECORDS BYTES-OF-A-RECORD TEXT: an IDX file of TEXT over and over
+# idx FILE RECORDS BYTES-OF-A-RECORD TEXT: an IDX file of repeated TEXT
 idx() {
     if [ "$3" -gt 1 ]; then printf "\\0\\0\\10\\2$(octal "$2")$(octal "$3")" > "$1"
     else printf "\\0\\0\\10\\1$(octal "$2")" > "$1"; fi
@@ -19,7 +21,8 @@ idx digits $records 1 '\0\1\2\3\4\5\6\7\10\11\3'
 idx texts $records 64 'Whoever reads a text predicts what comes. '
 idx next $records 64 'hoever reads a text predicts what comes. W'
 logits='sparse_categorical_crossentropy from_logits=true'
-# train MODEL MEMORY DATA…: trains; the peak goes to `peak`, the plan's bytes to `planned`, weights to out.safetensors
+# train MODEL MEMORY DATA…: trains; writes the peak to `peak`, the bytes of the plan to `planned`,
+# weights to out.safetensors
 train() {
     local model=$1 memory=$2
     shift 2
@@ -32,8 +35,9 @@ train() {
     planned=$(sed -n 's/.*"event":"plan","bytes":\([0-9]*\).*/\1/p' said)
     [ "$code" != 0 ] || "$quern" convert out.keras out.safetensors
 }
-# The heap is counted by steps of 64 KiB, and its size differs by some hundred bytes from process to process (JSON objects are laid out
-# by a random seed): a process may need a step more or less than the one that named the smallest budget.
+# The heap is counted in steps of 64 KiB, and its size differs by some hundred bytes between
+# processes (a random seed decides the layout of JSON objects). A process may need one step more or
+# less than the one that printed the smallest budget.
 step=65536
 by_a_step() { # a budget of $1 was refused: for that step alone
     local needed
@@ -51,13 +55,13 @@ sweep() {
         [ "$code" = 0 ] || fail "$name $optimizer: without a budget: $(cat errors)"
         free=$planned
         mv out.safetensors free.safetensors
-        [ "$peak" -le "$free" ] || fail "$name $optimizer: the plan says $free, it took $peak"
+        [ "$peak" -le "$free" ] || fail "$name $optimizer: planned $free, peak $peak"
         rm -f out.keras
         train m.keras 1K "$@"
         smallest=$(sed -n 's/.*training needs \([0-9]*\) bytes.*/\1/p' errors)
         [ "$code" = 3 ] && [ -n "$smallest" ] && [ ! -s said ] && [ ! -e out.keras ] ||
             { fail "$name $optimizer: 1K: exit $code: $(cat errors)"; continue; }
-        grep -q 'the largest part is the' errors || fail "$name $optimizer: what dominates is not said"
+        grep -q 'the largest part is the' errors || fail "$name $optimizer: the largest part is not named"
         train m.keras $((smallest - 1)) "$@"
         [ "$code" = 3 ] || train m.keras $((smallest - step - 1)) "$@"
         [ "$code" = 3 ] || fail "$name $optimizer: a byte less than the smallest: exit $code"
@@ -72,13 +76,13 @@ sweep() {
         split=auto
         train m.keras 1K "$@"
         budget=$(sed -n 's/.*training needs \([0-9]*\) bytes.*/\1/p' errors)
-        [ "$name" != convolutional ] || [ "$budget" -ge $((smallest - step)) ] || fail "$name $optimizer: divided in spite of batch normalisation"
+        [ "$name" != convolutional ] || [ "$budget" -ge $((smallest - step)) ] || fail "$name $optimizer: split despite batch normalization"
         if [ "$budget" -lt "$smallest" ]; then
             divided=$((divided + 1))
             train m.keras "$budget" "$@"
             ! by_a_step "$budget" || train m.keras $((budget += step)) "$@"
-            [ "$code" = 0 ] && [ "$peak" -le "$budget" ] || fail "$name $optimizer: $budget, batches in parts: exit $code, peak $peak"
-            grep -q 'micro-batches: gradient' errors || fail "$name $optimizer: that batches go in parts is not said"
+            [ "$code" = 0 ] && [ "$peak" -le "$budget" ] || fail "$name $optimizer: $budget, micro-batches: exit $code, peak $peak"
+            grep -q 'micro-batches: gradient' errors || fail "$name $optimizer: no warning about micro-batches"
         fi
         split=never
         echo "$name $optimizer: smallest $budget, batches whole $smallest, free $free"
@@ -98,10 +102,11 @@ sweep outputs 1024 "digit:$logits, other:$logits" "input 784 | rescaling 1/255 |
     | @h | dropout 0.2 | dense 10 name=other as o | output @d @o" x=images y:digit=digits y:other=digits
 idx many 2304 784 'the quick brown fox jumps over the lazy dog; '
 idx many-digits 2304 1 '\0\1\2\3\4\5\6\7\10\11\3'
-# Both the weights and the values within a step are large, and a copy of the former is made while the latter are there.
+# Both the weights and the values of a step are large, and a copy of the weights exists at the same
+# time as the values.
 sweep checkpoints 2048 "$logits" 'input 784 | rescaling 1/255 | dense 1024 relu | dense 1024 relu | dropout 0.3 | dense 10' \
     x=many y=many-digits --checkpoint run.keras --checkpoint-every 1 --callback 'early_stopping monitor=loss restore_best_weights=true'
-[ "$again" -gt 0 ] || fail "no budget made values be computed again"
-[ "$divided" -gt 5 ] || fail "only $divided models were divided"
+[ "$again" -gt 0 ] || fail "no budget led to recomputation"
+[ "$divided" -gt 5 ] || fail "only $divided models used micro-batches"
 echo "$runs runs, in $again values were computed again"
 exit $failed

@@ -1,7 +1,8 @@
 #!/bin/bash
-# P1, P2: in a real memory cgroup, on a file many times as large: neither the process nor the group's private memory goes above the
-# budget, `--memory auto` fits by itself, and a group that is too small is refused at the start (exit 3), not killed. $1: the
-# command; $2: bench, which writes rows; $3: tools/in-cgroup; $4: bytes of the file.
+# P1, P2: in a real memory cgroup, with a much larger file: neither the process nor the private
+# memory of the group exceeds the budget, `--memory auto` fits without options, and a group that is
+# too small is refused at the start (exit 3), not killed. $1: the command; $2: bench, which writes
+# rows; $3: tools/in-cgroup; $4: bytes of the file.
 quern=$1 bench=$2 inside=$3
 # shellcheck source=tests/cli/expect.sh
 . "${BASH_SOURCE[0]%/*}/expect.sh"
@@ -9,7 +10,8 @@ quern=$1 bench=$2 inside=$3
 "$bench" --csv "$4" > rows.csv
 dd of=rows.csv oflag=nocache conv=notrunc,fdatasync count=0 status=none # read from the disk, within the group
 "$quern" new m.keras 'input 16 | dense 64 relu | dense 2' --optimizer adam --loss 'sparse_categorical_crossentropy from_logits=true'
-# run GROUP MEMORY: trains; the process's peak goes to `peak`, the group's private memory to `private`
+# run GROUP MEMORY: trains; writes the peak of the process to `peak`, the private memory of the
+# group to `private`
 run() {
     "$inside" "$(numfmt --from=iec "$1")" figures "$quern" fit m.keras rows.csv --target y --batch-size 256 --memory "$2" --json \
         --output out.keras > said 2> errors

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The command's contract: exit codes, one line for an error, nothing half-written. $1: the command.
+# The contract of the command: exit codes, one line per error, no partial files. $1: the command.
 quern=$1
 # shellcheck source=tests/cli/expect.sh
 . "${BASH_SOURCE[0]%/*}/expect.sh"
@@ -8,7 +8,7 @@ quern=$1
     for i in $(seq 0 199); do echo "$((i % 7)),$((i % 5)),$((i % 7 > 3))"; done
 } > train.csv
 expect 0 "" "$quern" new m.keras 'input 2 | dense 8 relu | dense 2 softmax' --optimizer adam --loss sparse_categorical_crossentropy --metrics accuracy --seed 3
-expect 2 "exists already" "$quern" new m.keras 'input 2 | dense 2'
+expect 2 "already exists" "$quern" new m.keras 'input 2 | dense 2'
 expect 2 "did you mean 'dense'?" "$quern" new n.keras 'input 2 | dens 2'
 expect 2 "layer 2 of the pipeline" "$quern" new n.keras 'input 2 | dense 2 3 4 5 6 7 8 9 10 11 12'
 expect 0 "accuracy" "$quern" fit m.keras train.csv --target y --epochs 3 --batch-size 16
@@ -28,7 +28,7 @@ expect 0 '"samples":2' "$quern" evaluate m.keras missing.csv --target y --bad-re
 printf '3,4\n' >> missing.csv
 expect 1 "more than 1 bad records in an epoch" "$quern" fit m.keras missing.csv --target y --bad-records skip:1
 for wrong in skip:0 skip:x skip: drop fail:3 ''; do
-    expect 2 "--bad-records: is fail, skip" "$quern" fit m.keras train.csv --target y --bad-records "$wrong"
+    expect 2 "--bad-records: must be fail, skip" "$quern" fit m.keras train.csv --target y --bad-records "$wrong"
 done
 expect 2 "'substitute' does not apply" "$quern" fit m.keras --generator 'true' --bad-records substitute
 expect 2 "'skip' does not apply" "$quern" fit m.keras train.csv --target y --window 2 --bad-records skip
@@ -39,8 +39,8 @@ expect 1 "." "$quern" fit m.keras . --target y
 expect 3 "training needs" "$quern" fit m.keras train.csv --target y --memory 1M
 expect 2 "does not apply to summary" "$quern" summary m.keras --epochs 3
 expect 2 "--epochs" "$quern" fit m.keras train.csv --target y --epochs x
-expect 2 "--seed: must be a whole number" "$quern" fit m.keras train.csv --target y --seed x
-expect 2 "--seed: must be a whole number" "$quern" new n.keras 'input 2 | dense 2' --seed -1
+expect 2 "--seed: must be an integer" "$quern" fit m.keras train.csv --target y --seed x
+expect 2 "--seed: must be an integer" "$quern" new n.keras 'input 2 | dense 2' --seed -1
 expect 2 "its name must end in" "$quern" convert m.keras m.bin
 expect 2 "not supported in this version" "$quern" convert m.keras m.onnx
 expect 2 "needs IN and OUT" "$quern" convert m.keras
@@ -50,7 +50,7 @@ expect 0 "" "$quern" convert m.h5 m.safetensors
 expect 2 "has weights only" "$quern" convert m.safetensors m.keras
 expect 0 "" "$quern" convert m.keras n.npz --weights m.safetensors
 expect 0 "" "$quern" convert m.keras m.npz
-cmp -s m.npz n.npz || fail "weights changed on their way"
+cmp -s m.npz n.npz || fail "weights changed in the conversion"
 expect 1 "nowhere.npz" "$quern" convert m.keras n.npz --weights nowhere.npz
 expect 1 "the model has no tokenizer" "$quern" generate m.keras
 expect 2 "no such command" "$quern" fitt
@@ -62,17 +62,18 @@ expect 0 "" "$quern" predict m.keras train.csv --target y --output p.npy
 expect 0 "bit-identical on 1 and 2 threads" "$quern" doctor
 expect 0 "Trainable params: 42 (168.00 B)" "$quern" summary m.keras
 expect 0 '"fits":true' "$quern" plan m.keras --memory 1G --json
-# P2: the smallest budget that plan names works for a file, and is refused with a byte less; limits are seen before anything is read.
+# P2: the smallest budget that plan prints works for a file, and one byte less is refused; limits
+# are checked before data is read.
 smallest=$("$quern" plan m.keras --json | sed 's/.*"smallest_bytes":\([0-9]*\).*/\1/')
 expect 0 "the largest part" "$quern" plan m.keras --memory "$smallest" --plot plan.svg
-[[ $(tail -n 1 plan.svg) == '</svg>' ]] || fail "plan.svg is no picture"
+[[ $(tail -n 1 plan.svg) == '</svg>' ]] || fail "plan.svg is not an SVG"
 expect 3 "training needs $smallest bytes" "$quern" plan m.keras --memory $((smallest - 1))
 expect 0 "" "$quern" fit m.keras train.csv --target y --memory "$smallest" --output small.keras
 expect 0 "" "$quern" fit m.keras train.csv --target y --memory auto --output small.keras
 expect 2 "is not a size" "$quern" plan m.keras --memory 12Q
 expect 0 "needs" "$quern" plan m.keras --budgets 1M,1G
 expect 0 "1024.0M" "$quern" plan m.keras --budgets 1M,1G
-expect 2 "is not a list of sizes" "$quern" plan m.keras --budgets 1M,12Q
+expect 2 "must be a list of sizes" "$quern" plan m.keras --budgets 1M,12Q
 expect 2 "does not combine with --budgets" "$quern" plan m.keras --budgets 1M,1G --memory 1G
 "$quern" new large.keras 'input 2 | dense 512 relu | dense 512 relu | dense 2' --optimizer sgd --loss mse
 expect 3 "limit of address space" bash -c "ulimit -v 400000 && '$quern' fit --split-batch never --threads 1 large.keras train.csv --target y,a --batch-size 65536"
@@ -83,7 +84,7 @@ for threads in 1 2 3; do
     "$quern" fit t.keras train.csv --target y --threads $threads --quiet && "$quern" predict t.keras train.csv --target y --output t$threads.npy
 done
 cmp -s t1.npy t2.npy && cmp -s t1.npy t3.npy || fail "the number of threads changed the weights"
-# Another program as generator: arrays by hand, so that no Python is needed.
+# A generator program: arrays written by the shell, so that Python is not needed.
 cat > gen.sh <<'G'
 array() { # DESCR SHAPE, then numbers as escapes
     local head="{'descr': '$1', 'fortran_order': False, 'shape': $2, }"
@@ -113,7 +114,7 @@ expect 1 "batch 6, byte" "$quern" fit m.keras --generator 'bash gen.sh cut' --st
 expect 1 "(1, 3)" "$quern" fit m.keras --generator 'bash gen.sh wide' --steps-per-epoch 6
 expect 1 "the generator is empty" "$quern" fit m.keras --generator true
 expect 1 "stall timeout" "$quern" fit m.keras --generator 'bash gen.sh sleep' --steps-per-epoch 6 --stall-timeout 1
-# The same arrays on standard input, in a file, out of a named pipe.
+# The same arrays on standard input, in a file, from a named pipe.
 bash gen.sh > stream.npy
 expect 0 "loss" bash -c "bash gen.sh | '$quern' fit m.keras - --format npy --steps-per-epoch 5 --batch-size 4 --output out.keras"
 expect 0 '"samples":10' bash -c "bash gen.sh | '$quern' evaluate m.keras - --format npy --json"
@@ -123,11 +124,11 @@ expect 0 "" bash -c "bash gen.sh | '$quern' predict m.keras - --format npy --arr
 expect 0 "completed" "$quern" fit m.keras stream.npy --format npy --validation stream.npy --epochs 2 --steps-per-epoch 2 --output out.keras
 mkfifo pipe && (bash gen.sh > pipe &) && expect 0 '"samples":10' "$quern" evaluate m.keras pipe --format npy --json
 expect 1 "standard input: batch 6, byte" bash -c "bash gen.sh cut | '$quern' fit m.keras - --format npy --steps-per-epoch 6"
-expect 1 "cannot begin anew" bash -c "cat stream.npy | '$quern' fit m.keras stream.npy --format npy --validation - --epochs 2 --steps-per-epoch 2 --output out.keras"
+expect 1 "cannot restart" bash -c "cat stream.npy | '$quern' fit m.keras stream.npy --format npy --validation - --epochs 2 --steps-per-epoch 2 --output out.keras"
 expect 1 "hint: add --format npy for concatenated arrays" bash -c "'$quern' fit m.keras - --target y < stream.npy"
 expect 1 "stall timeout" bash -c "(cat stream.npy; sleep 3) | '$quern' fit m.keras - --format npy --steps-per-epoch 6 --stall-timeout 1"
 rm -f pipe && mkfifo pipe && ( (head -n 40 train.csv; sleep 4) > pipe &) && expect 1 "pipe, line 41: reading takes longer than the stall timeout of 1 s; batch 1 of epoch 1" "$quern" fit m.keras pipe --target y --stall-timeout 1
-# Kinds: by --format, by name, by content; options that do not apply.
+# Formats: by --format, by name, by content; options that do not apply.
 cp train.csv train.dat
 tr , '\t' < train.csv > tabs.csv
 expect 0 '"samples":200' "$quern" evaluate m.keras train.dat --target y --json
@@ -143,7 +144,7 @@ expect 2 "is text, and the model has no tokenizer" "$quern" evaluate m.keras cor
 expect 1 "--arrays: applies to a generator and to --format npy only" "$quern" evaluate m.keras train.csv --target y --arrays x,y
 expect 1 "--target: applies to CSV only" "$quern" evaluate m.keras stream.npy --format npy --target y
 expect 2 "replaces DATA" "$quern" fit m.keras train.csv --generator true
-# Prepared: the same records, in an order of their own.
+# Prepared records: the same records in an order of their own.
 expect 0 '"records":200' "$quern" prepare train.csv --target y --output train.qrec --json
 expect 0 '"samples":200' "$quern" evaluate m.keras train.qrec --json
 expect 0 "val_loss" "$quern" fit m.keras train.qrec --workers 3 --validation-split 0.2 --output out.keras
@@ -153,7 +154,8 @@ expect 2 "must end in .qrec" "$quern" prepare train.csv --target y --output trai
 expect 2 "is text" "$quern" prepare corpus.txt --output text.qrec
 expect 3 "preparing needs" "$quern" prepare train.csv --target y --output train.qrec --memory 1M
 expect 2 "does not apply to prepare" "$quern" prepare --generator 'bash gen.sh' --output g.qrec
-# Rows that follow each other in time: a record is a window of them. b is a one step earlier, so it is known from the window.
+# Rows in time order: a record is a window of rows. b is a one step earlier, so the window
+# determines it.
 (echo a,b; for i in $(seq 0 199); do echo "$((i * 7 % 10)),$(((i + 9) * 7 % 10))"; done) > rows.csv
 expect 0 "" "$quern" new rows.keras 'input 4 1 | flatten | dense 1' --optimizer adam --loss mse --force
 expect 0 '"samples":196' "$quern" evaluate rows.keras rows.csv --target b --window 4 --json
@@ -163,12 +165,12 @@ expect 1 "windows of 3 rows" "$quern" fit rows.keras rows.csv --target b --windo
 expect 2 "needs --window" "$quern" fit rows.keras rows.csv --target b --horizon 3
 expect 2 "at least 1" "$quern" fit rows.keras rows.csv --target b --window 4 --horizon 0
 pgrep -f 'gen.sh sleep' > /dev/null && fail "a generator outlived its run"
-# P1: a hundred times the data, the same peak memory (within 2 %).
+# P1: with a hundred times the data, the peak memory is the same (within 2 %).
 (head -n 1 train.csv; for i in $(seq 300); do tail -n +2 train.csv; done) > large.csv
 peak() { "$quern" fit m.keras "$1" --target y --json --output out.keras | sed -n 's/.*"end".*"peak_bytes":\([0-9]*\).*/\1/p'; }
 small=$(peak train.csv) large=$(peak large.csv)
 [ $((large * 100)) -le $((small * 140)) ] || fail "peak memory grew from $small to $large with the data"
-# And for any number of epochs, asked for or run (within 1 MB).
+# The same for any number of epochs (within 1 MB).
 peak() { "$quern" fit m.keras train.csv --target y --batch-size 200 --json --output out.keras "$@" | sed -n 's/.*"end".*"peak_bytes":\([0-9]*\).*/\1/p'; }
 stop='early_stopping monitor=loss min_delta=1'
 few=$(peak --epochs 2 --callback "$stop")

@@ -1,12 +1,12 @@
-/* A disk that fails, loaded before a program (LD_PRELOAD): the n-th call that changes what lies
- * under a folder, or opens something there, fails. The environment says which:
+/* A disk that fails, loaded before a program (LD_PRELOAD): the n-th call that changes or opens
+ * something in a folder fails. Environment variables select the fault:
  *   FAULT_UNDER  the folder, as an absolute path
  *   FAULT_AT     n, from 1
  *   FAULT_HOW    EIO: this call only. ENOSPC: each later call that needs space. kill: the process
- *                is killed before it. cut: the power fails before it; what was written and not
- *                synced is lost, names are kept
- *   FAULT_SAID   a file elsewhere that gets a line with the call that failed first
- * A write that fails has written half. */
+ *                is killed before it. cut: the power fails before it; data that was not synced is
+ *                lost, names are kept
+ *   FAULT_SAID   a file elsewhere that receives a line with the call that failed first
+ * A write that fails has written half of its bytes. */
 #include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
@@ -24,12 +24,12 @@
 
 #define REAL(NAME) ((__typeof__(&NAME))real(#NAME))
 
-/* dlsym gives functions as objects, which POSIX allows and C does not know. */
+/* dlsym returns functions as objects, which POSIX permits and C does not. */
 static void *real(const char *name) { return dlsym(RTLD_NEXT, name); }
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static int calls;
-/* How much of a file is on the disk for good. */
+/* The bytes of a file that are synced. */
 static struct {
     ino_t file;
     off_t synced;
@@ -49,7 +49,7 @@ static bool under(const char *path)
     return n && !strncmp(path, folder, n);
 }
 
-/* The name of an open file that lies there and is written; empty for others. */
+/* The name of an open file in the folder that is being written; empty for others. */
 static const char *name_of(int fd, char *out, size_t size)
 {
     char link[64];
@@ -76,7 +76,7 @@ static void keep(int fd, off_t synced)
     pthread_mutex_unlock(&lock);
 }
 
-/* Files lose what was not synced. */
+/* Truncates files to their synced bytes. */
 static void lose(void)
 {
     char path[PATH_MAX];
@@ -91,7 +91,7 @@ static void lose(void)
     }
 }
 
-/* Whether this call fails; errno is set then. */
+/* Whether this call fails; sets errno. */
 static bool fails(const char *call, const char *path, bool wants_room)
 {
     const char *how = asked("FAULT_HOW");

@@ -1,9 +1,9 @@
-/* Memory that runs out, loaded before a program (LD_PRELOAD): the n-th allocation fails, that of
- * libraries too. The environment says which:
- *   FAULT_MEMORY       n, from 1; 0: none, they are only counted
+/* Memory that runs out, loaded before a program (LD_PRELOAD): the n-th allocation fails, including
+ * those of libraries. Environment variables select the fault:
+ *   FAULT_MEMORY       n, from 1; 0: none fails, they are only counted
  *   FAULT_MEMORY_FROM  whether all later ones fail too
- *   FAULT_SAID         a file that gets their number when the program ends, or where it crashed: a
- *                      line for each function */
+ *   FAULT_SAID         a file that receives their number when the program ends, or the stack of a
+ *                      crash, one line per function */
 #include <errno.h>
 #include <execinfo.h>
 #include <fcntl.h>
@@ -14,14 +14,14 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* What glibc's own functions are called beside their standard names. */
+/* Other names of glibc's own functions. */
 void *__libc_malloc(size_t n);
 void *__libc_calloc(size_t count, size_t size);
 void *__libc_realloc(void *old, size_t n);
 void *__libc_memalign(size_t alignment, size_t n);
 
 static atomic_long allocations;
-static long at = -1; /* -1: not yet told */
+static long at = -1; /* -1: not yet read */
 static bool from;
 
 static int said(void)
@@ -30,7 +30,7 @@ static int said(void)
     return path ? open(path, O_WRONLY | O_CREAT | O_TRUNC, 0666) : -1;
 }
 
-static void tell_crash(int number)
+static void print_crash(int number)
 {
     void *frames[32];
     int fd = said();
@@ -40,7 +40,7 @@ static void tell_crash(int number)
     raise(number);
 }
 
-static void tell_count(void)
+static void print_count(void)
 {
     int fd = said();
     at = 0;
@@ -54,18 +54,18 @@ __attribute__((constructor)) static void begin(void)
     const char *n = getenv("FAULT_MEMORY");
     if (!n)
         return;
-    backtrace(&frame, 1); /* opens its library now */
-    signal(SIGSEGV, tell_crash);
-    signal(SIGABRT, tell_crash);
-    signal(SIGFPE, tell_crash);
-    signal(SIGBUS, tell_crash);
-    atexit(tell_count);
+    backtrace(&frame, 1); /* loads its library now */
+    signal(SIGSEGV, print_crash);
+    signal(SIGABRT, print_crash);
+    signal(SIGFPE, print_crash);
+    signal(SIGBUS, print_crash);
+    atexit(print_count);
     from = getenv("FAULT_MEMORY_FROM");
     atomic_store(&allocations, 0);
     at = atol(n);
 }
 
-/* A debugger stops here. */
+/* A place for a debugger's breakpoint. */
 void fault_memory_now(void);
 __attribute__((noinline)) void fault_memory_now(void) { errno = ENOMEM; }
 

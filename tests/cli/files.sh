@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# P26: the user's files are safe. Links are followed to their target, modes stay, pipes and devices are written to, nothing is left
-# beside, two runs do not write one file, and what cannot be written is known before training. $1: the command.
+# P26: the user's files are safe. Links are followed to their target, modes stay, pipes and devices
+# are written to, no temporary file is left, two runs do not write the same file, and a path that is
+# not writable is an error before training. $1: the command.
 quern=$1
 # shellcheck source=tests/cli/expect.sh
 . "${BASH_SOURCE[0]%/*}/expect.sh"

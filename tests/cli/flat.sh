@@ -1,6 +1,7 @@
-# P1: a file a hundred times the memory limit (sparse, so that it takes no disk), and a thousand short epochs: the process stays under
-# 64 MiB of private memory (ulimit -d, which the kernel enforces), its peak is the same as on a hundredth of the data, and it does not
-# grow from the first epochs to the last.
+# P1: with a file a hundred times the memory limit (sparse, so that it takes no disk), and with a
+# thousand short epochs, the process needs less than 64 MiB of private memory (ulimit -d, which the
+# kernel enforces), its peak is the same as with a hundredth of the data, and it does not grow from
+# the first epochs to the last.
 quern=$1 failed=0
 work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
@@ -28,7 +29,8 @@ idx tiny-x 300 4096
 idx tiny-y 300 1
 run tiny 1000 > peaks
 early=$(sed -n 20p peaks) half=$(sed -n 500p peaks) late=$(sed -n 1000p peaks)
-# Pages of code that are first needed later (how printf writes very small numbers) count too; they come once.
+# Pages of code that are used for the first time (such as printf of very small numbers) count too,
+# but only once.
 [ -n "$early" ] && [ $((late - early)) -le 65536 ] && [ "$half" = "$late" ] ||
     { echo "FAILED: peak memory ${early:-none} after 20 epochs, ${half:-none} after 500, ${late:-none} after 1000"; failed=1; }
 echo "peak $large bytes on 6.7 GB, $small on 67 MB; $early after 20 epochs, $late after 1000"

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Language models from the command line: a tokenizer, text as data, writing; options that do not apply, and texts of any bytes.
+# Language models from the command line: a tokenizer, text as data, generation; options that do not
+# apply, and texts of any bytes.
 quern=$1
 # shellcheck source=tests/cli/expect.sh
 . "${BASH_SOURCE[0]%/*}/expect.sh"
@@ -18,7 +19,7 @@ expect 0 "" "$quern" new last.keras 'input 16 31 | lstm 32 | dense 31 softmax' -
 expect 0 "" "$quern" new words.keras 'input 4 | embedding vocab 8 | gru 16 sequences | dense vocab' --text corpus.txt --tokenizer word "${compile[@]}"
 expect 0 "" "$quern" new kept.keras 'input 16 batch_size=8 | embedding vocab 8 | gru 16 sequences stateful=true | dense vocab' --text corpus.txt --tokenizer char "${compile[@]}"
 
-# fit: as it is, gzipped, from a pipe, in several files; targets as the model's output is
+# fit: from a file, gzipped, from a pipe, from several files; targets as the output of the model
 gzip -k corpus.txt
 split -n l/3 corpus.txt part-
 expect 0 "" "$quern" fit lm.keras corpus.txt --epochs 4 --batch-size 16
@@ -51,14 +52,15 @@ expect 0 "" "$quern" generate lm.keras
 [ "$("$quern" generate lm.keras --prompt 'the mill' --temperature 0 --stop at --length 200 | tr -d '\n')" = "the mill grinds a handful " ] || fail "a stop string"
 expect 1 "top_k" "$quern" generate lm.keras --order 'top_k,top_k'
 expect 2 "must be a number" "$quern" generate lm.keras --temperature warm
-expect 2 "must be a whole number" "$quern" generate lm.keras --seed abc
+expect 2 "must be an integer" "$quern" generate lm.keras --seed abc
 expect 1 "cannot be read" "$quern" generate lm.keras --prompt-file .
 expect 2 "temperature" "$quern" generate lm.keras --temperature -1
 expect 2 "slide or stop" "$quern" generate lm.keras --context forget
 expect 1 "" "$quern" generate lm.keras --prompt 'Ωmega'
 expect 2 "does not apply to generate" "$quern" generate lm.keras --epochs 2
 
-# any bytes: refused with the place, or read; never a crash, and the model stays as it was
+# any bytes: refused with the position, or read; the command never crashes, and the model file stays
+# unchanged
 cp lm.keras before.keras
 head -c 20000 /dev/urandom > noise.txt
 expect 1 "noise.txt" "$quern" fit lm.keras noise.txt
@@ -66,4 +68,18 @@ cmp -s lm.keras before.keras || fail "a run that failed changed the model"
 : > empty.txt
 expect 1 "empty" "$quern" fit lm.keras empty.txt
 expect 0 "" "$quern" fit gpt.keras noise.txt
+
+# a length of None: windows of --input-shape in training; any context when it generates
+"$quern" new open.keras 'input None | embedding vocab 8 as e | multi_head_attention 2 4 causal | add @e | dense vocab' \
+    --text corpus.txt --tokenizer char "${compile[@]}" || fail "new with None"
+expect 1 "does not state the size of axis 1" "$quern" fit open.keras corpus.txt
+expect 1 "has shape (None, 8, 2)" "$quern" fit open.keras corpus.txt --input-shape 8x2
+expect 2 "a shape is" "$quern" fit open.keras corpus.txt --input-shape 8x
+expect 2 "does not have" "$quern" fit open.keras corpus.txt --input-shape other=8
+expect 0 "" "$quern" fit open.keras corpus.txt --input-shape 16 --epochs 2
+expect 0 "" "$quern" evaluate open.keras corpus.txt --input-shape 24
+"$quern" summary open.keras | grep -q '(None, None, 8)' || fail "the summary of a length of None"
+[ "$("$quern" generate open.keras --prompt 'the mill' --length 150 --context stop --json | grep -c '"tokens":150')" = 1 ] || fail "150 tokens"
+[ "$("$quern" generate open.keras --prompt 'the mill' --length 150 --context stop --input-shape 20 --json | grep -c '"tokens":13')" = 1 ] ||
+    fail "a context of 20"
 exit $failed

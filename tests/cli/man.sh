@@ -1,4 +1,4 @@
-# Every command and option that --help tells stands in the man page.
+# Every command and option of --help is in the man page.
 quern=$1 page=$2 failed=0
 for command in new fit evaluate predict summary plan doctor; do
     grep -q "Cm $command" "$page" || { echo "FAILED: man page without $command"; failed=1; }

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# P20, P26: memory that runs out at the n-th allocation, of quern or of a library, once or from there on. Whatever n is: no signal, and
-# either what an undisturbed run prints and writes, or exit 1 with one line that says `out of memory`, the files of before whole, and
-# nothing left beside them. $1: the command; $2: fault.so; $3: every how many n.
+# P20, P26: the n-th allocation of quern or of a library fails, once or from then on. For every n,
+# the command ends without a signal. Its output and files are those of an undisturbed run, or it
+# exits with 1 and one line with `out of memory`, the previous files are intact, and no temporary
+# file is left. $1: the command; $2: fault.so; $3: the step of n.
 quern=$1 fault=$2 by=$3 runs=0
 # shellcheck source=tests/cli/expect.sh
 . "${BASH_SOURCE[0]%/*}/expect.sh"
@@ -19,7 +20,7 @@ once=(--target y --quiet --threads 1)
 mkdir first
 mv ./*.* first
 
-# What a file means: the bytes, without the time of day that archives tell.
+# The content of a file: its bytes, without the time of day in archives.
 content() {
     case $1 in
     *.keras) unzip -p "$1" -x metadata.json ;;
@@ -27,16 +28,17 @@ content() {
     *) cat "$1" ;;
     esac
 }
-# What is in folder t, by name.
+# The files of folder t, by name.
 contents() { for file in t/*; do echo "$file $(content "$file" | sha256sum)"; done; }
-# run N COMMAND…: in folder t; what was printed, without how long it took, is in `out`
+# run N COMMAND…: runs in folder t; `out` is its output without times
 run() {
     (cd t && LD_PRELOAD=$fault FAULT_MEMORY=$1 FAULT_SAID=$work/place "$quern" "${@:2}") > out 2> said < /dev/null
     code=$?
     sed -i 's/"seconds":[0-9.]*//' out
 }
 again() { rm -rf t place && cp -r first t; }
-# The n-th allocation of a command fails; `good` is what it leaves and `good.out` what it prints when none does.
+# The n-th allocation of a command fails; `good` has the files and `good.out` the output of a run
+# without a failure.
 disturbed() {
     local what="$from allocation $1 of $total: quern ${*:2}" now
     again
@@ -46,12 +48,12 @@ disturbed() {
     if [ $code -gt 128 ] || [ $code = 255 ]; then fail "$what: exit $code: $(cat said place)"
     elif [ $code = 0 ]; then
         grep -qv warning said && fail "$what: $(cat said)"
-        [ "$(grep -v "^t/[ck]" <<< "$now")" = "$(grep -v "^t/[ck]" <<< "$good")" ] && cmp -s out good.out || fail "$what: exit 0, and something else"
+        [ "$(grep -v "^t/[ck]" <<< "$now")" = "$(grep -v "^t/[ck]" <<< "$good")" ] && cmp -s out good.out || fail "$what: exit 0 with different output or files"
     else
         [ $code = 1 ] && [ "$(grep '^quern: ' said | grep -vc warning)" = 1 ] && grep -q 'out of memory' said || fail "$what: exit $code: $(cat said)"
         while read -r file _; do # a file is that of before, or that of an undisturbed run; checkpoints lie between
             case $file in
-            t/[ck].keras*) "$quern" summary "$file" > /dev/null 2>&1 || fail "$what: $file is broken" ;;
+            t/[ck].keras*) "$quern" summary "$file" > /dev/null 2>&1 || fail "$what: $file is invalid" ;;
             t/k.log) ;;
             *) grep -qxF "$(grep -F "$file " <<< "$now")" <<< "$before
 $good" || fail "$what: $file is neither old nor new" ;;
@@ -59,7 +61,7 @@ $good" || fail "$what: $file is neither old nor new" ;;
         done <<< "$now"
     fi
 }
-# every HOW-MANY COMMAND…: the n-th allocation of a command fails, for every so many n
+# every STEP COMMAND…: the n-th allocation of a command fails, for every STEP-th n
 every() {
     local step=$1
     shift

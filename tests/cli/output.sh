@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# P26: what could not be written is told, and is exit 1: standard output (full, closed) of every command that prints, and files. A
-# reader that goes ends the command as it ends cat. $1: the command.
+# P26: output that cannot be written is an error with exit 1: standard output (full, closed) of
+# every command that prints, and files. A reader that closes the pipe ends the command, as it ends
+# cat. $1: the command.
 quern=$1
 # shellcheck source=tests/cli/expect.sh
 . "${BASH_SOURCE[0]%/*}/expect.sh"
@@ -57,19 +58,19 @@ while read -r line; do
     done
 done <<< "$prints"
 [ $n = 62 ] || fail "$n commands were tried"
-grep -q 'Bad file descriptor' said || fail "a closed standard output is called otherwise: $(cat said)"
+grep -q 'Bad file descriptor' said || fail "a closed standard output has another message: $(cat said)"
 for command in $("$quern" --help | sed -n 's/^quern \([a-z]*\) .*/\1/p'); do
     [ "$command" = new ] || [ "$command" = convert ] || grep -q "^$command [^-]\|^doctor$" <<< "$prints" || fail "$command is not in the table"
 done
-# What prints nothing needs no standard output, and no file takes the place of a closed one.
+# A command that prints nothing does not need standard output, and no file gets a closed descriptor.
 "$quern" fit m.keras d.csv --target label --quiet >&- <&- 2>&- || fail "fit without standard streams: exit $?"
 expect 0 "Trainable params: 8" "$quern" summary m.keras
 
-# A reader that goes.
+# A reader that closes the pipe.
 { "$quern" plan m.keras --batch-size 4 --budgets "$(seq -s, 1000000 2000 20000000)"; echo $? > code; } 2> said | head -1 > first
-[ "$(cat code)" = 141 ] && [ ! -s said ] && [ -s first ] || fail "a reader that goes: exit $(cat code): $(cat said)"
+[ "$(cat code)" = 141 ] && [ ! -s said ] && [ -s first ] || fail "a reader that closes the pipe: exit $(cat code): $(cat said)"
 
-# Files on a disk that is full.
+# Files on a full disk.
 for name in full.csv full.npy full.npz full.jsonl full.keras full.h5 full.weights.h5 full.safetensors full.qrec full.svg full.log; do ln -s /dev/full $name; done
 full() {
     expect 1 "cannot be written" "$quern" "$@"

@@ -1,6 +1,7 @@
 #!/bin/bash
-# Interrupting and going on from the command line: exit 130 and 143 after a checkpoint, the same bits in the end (P20, P12); a
-# program that cannot say where it is, is read again or begins there itself.
+# Interrupt and resume from the command line: exit 130 and 143 after a checkpoint, then
+# bit-identical results (P20, P12). A program without a resume position is read again, or starts at
+# the position itself.
 set -u
 quern=$1 dir=$(mktemp -d) failed=0
 trap 'rm -rf "$dir"' EXIT
@@ -18,7 +19,7 @@ cp start.keras straight.keras
 fit() { "$quern" fit "$1" d.csv --target y --batch-size 10 --epochs "$2" "${@:3}"; }
 fit straight.keras 60 --quiet 2> /dev/null
 
-# In validation too: it is left at once, and comes after the run goes on.
+# During validation: the validation stops at once, and runs again after the resume.
 cat > slow.sh <<'END'
 while [ -e slow ] && sleep 0.05; do cat v.npy w.npy; done
 cat v.npy w.npy
@@ -69,7 +70,7 @@ for signal in INT TERM; do
     rm -f c.keras*
 done
 
-# a program: two arrays a batch, forever; with --generator-resumes it begins at QUERN_RESUME_STEP
+# a program: two arrays per batch, endless; with --generator-resumes it starts at QUERN_RESUME_STEP
 cat > batches.sh <<'END'
 npy() { printf '\x93NUMPY\x01\x00\x76\x00'; printf "%-117s\n" "{'descr': '$1', 'fortran_order': False, 'shape': ($2), }"; }
 i=0
@@ -96,7 +97,8 @@ for how in repeats resumes; do
     rm -f p.keras*
 done
 
-# BackupAndRestore: killed, the same command goes on by itself; the backup goes at the end, and the folder with it.
+# BackupAndRestore: after SIGKILL the same command resumes without options; at the end the backup
+# and its folder are removed.
 for double in false true; do
     words="backup_and_restore backup_dir=backup save_freq=50 double_checkpoint=$double"
     cp start.keras cut.keras

@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# A run does what was asked, or says so: how it ends, and that nothing good is written over. $1: the command.
+# A run does what the options say, or reports the difference: how it ends, and that it does not
+# overwrite good files. $1: the command.
 quern=$1
 # shellcheck source=tests/cli/expect.sh
 . "${BASH_SOURCE[0]%/*}/expect.sh"
-# unsaid TEXT: what the last command must not have said
-unsaid() { [[ $said != *"$1"* ]] || fail "was not to be said: '$1' in: ${said:0:200}"; }
+# unsaid TEXT: the output of the last command must not contain TEXT
+unsaid() { [[ $said != *"$1"* ]] || fail "unexpected text '$1' in: ${said:0:200}"; }
 # same FILE FILE
 same() { cmp -s "$1" "$2" || fail "$1 and $2 differ"; }
-# npy FILE SHAPE NUMBERS: float32 as words, of bytes in octal ("nan" and "one" are known)
+# npy FILE SHAPE NUMBERS: float32 as words, from bytes in octal ("nan" and "one" are known)
 npy() {
     local file=$1 header="{'descr': '<f4', 'fortran_order': False, 'shape': $2, }" n
     shift 2
@@ -43,21 +44,22 @@ sed 's/^0[^,]*,/9,/' d.csv > nine.csv
 cp last.keras before.keras
 expect 1 "after step 1 of epoch 1" "$quern" fit last.keras nine.csv --target y --batch-size 100 --checkpoint l.keras
 same last.keras before.keras
-[ ! -e l.keras ] || fail "a checkpoint that is spoilt was written"
-# A model of before is not replaced by one that is spoilt; the best one of before is what is kept where that was asked for.
+[ ! -e l.keras ] || fail "a checkpoint with weights that are not finite was written"
+# A run with weights that are not finite does not replace an earlier model; save_best_only keeps the
+# earlier best model.
 expect 1 "of epoch 1" "$quern" fit last.keras nine.csv --target y --batch-size 100 --callback 'model_checkpoint best.keras'
-[ ! -e best.keras ] || fail "model_checkpoint wrote what is spoilt"
+[ ! -e best.keras ] || fail "model_checkpoint wrote weights that are not finite"
 expect 0 "stopped" "$quern" fit last.keras nine.csv --target y --epochs 9 --callback terminate_on_nan \
     --callback 'early_stopping monitor=loss patience=5 restore_best_weights=true'
 expect 0 "" "$quern" predict last.keras d.csv --target y --output -
 unsaid nan
 
-# A backup stays where the run did not come to a good end.
+# The backup stays if the run fails.
 new steep.keras 'input 2 | dense 8 relu | dense 1' --optimizer 'sgd learning_rate=1e6' --loss mse
 expect 1 "of epoch 1" "$quern" fit steep.keras d.csv --target y --epochs 3 --callback terminate_on_nan --callback 'backup_and_restore backup save_freq=1'
 [ -e backup/backup.keras ] || fail "the backup is gone: $(ls backup)"
 
-# ---- such a number in the data is named ----
+# ---- the error names such a number in the data ----
 new n.keras 'input 2 | dense 1' --optimizer sgd --loss mse
 npy x.npy '(4, 2)' 1 0 1 1 0 nan 1 1
 npy y.npy '(4, 1)' 1 0 1 0
@@ -73,11 +75,12 @@ expect 1 "x.npy: record 3, number 2: nan; the loss is not finite after batch 1 o
 expect 1 "x.npy: record 3, number 2: nan; the loss is not finite after batch 1 of the validation" \
     "$quern" fit n.keras x=good.npy y=y.npy --validation 'x=x.npy y=y.npy'
 
-# ---- signals: each of them once, twice, while a program is silent, and ignored (P20) ----
+# ---- signals: once, twice, while a program is silent, and ignored (P20) ----
 new s.keras 'input 2 | dense 1' --optimizer adam --loss mse
 cp s.keras before.keras
 batches='while cat good.npy y.npy; do sleep 0.02; done'
-# signalled CODE PROGRAM SIGNAL…: the signals, 2 ms apart, after the first checkpoint. A job of a script ignores SIGINT by itself.
+# signalled CODE PROGRAM SIGNAL…: sends the signals, 2 ms apart, after the first checkpoint. A
+# background job of a script ignores SIGINT by default.
 signalled() {
     local code=$1 program=$2 one got pid
     shift 2
@@ -127,12 +130,12 @@ wait $! 2> killed
 sleep 0.1
 pgrep -f '^sleep 43$' > pids && fail "two SIGINT left the program running"
 
-# ---- steps: as many as asked for, or it is said how many there were (P6, P7) ----
+# ---- steps: as many as the options say, or a message with their number (P6, P7) ----
 npy other.npy '(4, 2)' 0 1 1 0 1 1 0 0
 cat good.npy y.npy > 1.npy
 five='for i in 1 1 1 1; do cat 1.npy; done; cat other.npy y.npy'
 expect 0 "warning: epoch 1 ended after 5 of 20 steps: the generator is exhausted"$'\n' "$quern" fit n.keras --generator "$five" --steps-per-epoch 20
-[[ $said = *$'\n'"exhausted:"* ]] || fail "the reason is another: $said"
+[[ $said = *$'\n'"exhausted:"* ]] || fail "a different reason: $said"
 expect 0 "warning: epoch 2 ended after 2 of 3 steps: the generator is exhausted, training stops" \
     "$quern" fit n.keras --generator "$five" --steps-per-epoch 3 --epochs 3
 expect 0 "warning: epoch 1 ended after 5 steps: the generator is exhausted, training stops" "$quern" fit n.keras --generator "$five" --epochs 3
@@ -153,7 +156,8 @@ expect 0 "warning: evaluation ended after 5 of 7 steps: the data is exhausted" "
 expect 0 "warning: prediction ended after 1 of 2 steps" "$quern" predict n.keras x=good.npy --steps 2 --output -
 expect 0 "" "$quern" evaluate n.keras --generator "$five" --steps 5
 unsaid warning
-# Restart: every epoch has its steps, with a worker and after a checkpoint the same bits; a pass without a batch is an error.
+# Restart: every epoch has its steps, with a worker and after a checkpoint bit-identically; a pass
+# without a batch is an error.
 for how in straight twice; do
     new $how.keras 'input 2 | dense 4 relu | dropout 0.5 | dense 1' --optimizer adam --loss mse
     for epochs in 2 5; do
@@ -171,7 +175,7 @@ expect 1 "the generator is empty" "$quern" fit n.keras --generator '[ $QUERN_EPO
 expect 0 "3/3" "$quern" fit n.keras x=good.npy y=y.npy --steps-per-epoch 3
 unsaid warning
 
-# ---- what cannot be done is refused before the first epoch (P10) ----
+# ---- an impossible option is refused before the first epoch (P10) ----
 new e.keras 'input 2 | dense 1' --optimizer sgd --loss mse --metrics mae
 new schedule.keras 'input 2 | dense 1' --optimizer 'sgd learning_rate=exponential_decay(0.01,10,0.5)' --loss mse
 # refused TEXT HINT OPTION…: nothing is trained, and nothing is written
@@ -220,7 +224,7 @@ for callback in 'reduce_lr_on_plateau monitor=loss patience=4' 'learning_rate_sc
 done
 expect 0 "Epoch 2/2" "$quern" fit e.keras x=good.npy y=y.npy --epochs 2 "${valid[@]}" --validation-freq 2 --callback 'early_stopping patience=3' \
     --callback 'reduce_lr_on_plateau monitor=loss' --callback 'model_checkpoint b.keras save_best_only=true monitor=learning_rate'
-# A log that is appended to has the same columns, or is left alone.
+# A CSVLogger appends only to a file with the same columns.
 log() { "$quern" fit "$1" x=good.npy y=y.npy --callback 'csv_logger log.csv append=true' --quiet "${@:2}"; }
 expect 0 "" log schedule.keras
 cp log.csv before.csv
@@ -229,7 +233,7 @@ same log.csv before.csv
 expect 0 "" log schedule.keras --initial-epoch 1 --epochs 2
 [ "$(wc -l < log.csv)" = 3 ] || fail "log.csv: $(cat log.csv)"
 
-# ---- the batches of a program are as large as they are; the first one decides how much room there is ----
+# ---- batches of a program have any size; the first one sets the capacity ----
 many() { local i; for ((i = 0; i < $1; i++)); do echo "$2"; done; }
 # shellcheck disable=SC2046
 {
@@ -249,9 +253,9 @@ expect 1 "batch 2, byte 1152: 96 records exceed the batch size 64"$'\n'"hint: se
 expect 1 "64 records exceed the batch size 32"$'\n'"hint: set --batch-size 64" "$quern" fit b.keras --generator "$sizes" --batch-size 32
 npy huge.npy '(1000000000000, 2)'
 expect 1 "1000000000000 records exceed the batch size 65536" "$quern" fit b.keras --generator 'cat huge.npy'
-# Records of arrays are still trained on by 32, whatever the batches of validation are.
+# Arrays keep batches of 32 records, whatever the batch size of the validation data.
 expect 0 '"steps":2,"samples":64' "$quern" fit b.keras x=x64.npy y=y64.npy --validation-generator 'cat good.npy y.npy' --json
-# A run that goes on has the room that it had.
+# A resumed run keeps its capacity.
 cat > resumes.sh <<'END'
 [ "$QUERN_RESUME_STEP" != 0 ] || cat x64.npy y64.npy
 while :; do cat good.npy y.npy; done
@@ -263,14 +267,14 @@ expect 0 "Epoch 2/2 - 2/2" "$quern" fit b.keras --generator 'sh resumes.sh' --st
 env --default-signal timeout 0.3 "$quern" fit b.keras --generator 'sleep 60' --quiet 2> said
 [ $? = 124 ] && grep -q "interrupted; b.keras is unchanged" said || fail "a silent program: $(cat said)"
 
-# ---- a program that writes what is no array, or leaves its pipe to a child (P13) ----
+# ---- a program whose output is not an array, or whose child inherits its pipe (P13) ----
 expect 1 "quern: echo Loading data ...; cat 1.npy: batch 1, byte 0: not a .npy array: found 'Loading data ...\\n" \
     "$quern" fit n.keras --generator 'echo Loading data ...; cat 1.npy'
 [[ $said = *$'\n'"hint: print other output to standard error" ]] || fail "no hint: $said"
 expect 1 "batch 2, byte 304: not a .npy array: found 'done\\n', expected" "$quern" fit n.keras --generator 'cat 1.npy; echo done'
 expect 1 "batch 2, byte 304: .npy " "$quern" fit n.keras --generator 'cat 1.npy; head -c 100 good.npy | tr "<{" "??"; cat good.npy'
 expect 1 "batch 1, byte 0: not a .npy array: found 'x\\n'" "$quern" evaluate n.keras - --format npy < <(echo x)
-# seconds COMMAND…: how long it takes, at most
+# seconds COMMAND…: checks the duration
 time_of() { local start=$SECONDS; "$@" > said 2>&1; code=$?; took=$((SECONDS - start)) said=$(cat said); }
 time_of "$quern" fit n.keras --generator 'cat 1.npy; sleep 41 &'
 [ $code = 0 ] && [ $took -lt 9 ] && [[ $said = *"its child holds the standard output"* ]] || fail "a child holds the pipe: $code, $took s, $said"
@@ -281,7 +285,7 @@ time_of "$quern" fit n.keras --generator 'cat good.npy; sleep 41 &'
 time_of "$quern" fit n.keras --generator 'cat 1.npy; sleep 41 & exit 3'
 [ $code = 1 ] && [[ $said = *"ended with exit status 3"* ]] || fail "a child holds the pipe of one that failed: $code, $said"
 
-# ---- a value that a layer does not take is refused (P10) ----
+# ---- a value that a layer does not accept is refused (P10) ----
 for layer in 'dense 3' relu 'dropout 0.1' flatten 'unit_normalization' 'rescaling 2' identity; do
     expect 2 "expects 1 input, but it received 2" "$quern" new two.keras "input 2 | dense 8 as h | dense 8 | $layer @h"
     [[ $said = *"hint: use '| @NAME |' alone"* ]] || fail "$layer: no hint: $said"
@@ -293,7 +297,7 @@ for join in add subtract multiply average maximum minimum concatenate 'dot 1'; d
 done
 expect 0 "" "$quern" new two.keras 'input 8 | dense 16 relu as h | dense 1 as price | @h | dense 3 softmax as kind | output @price @kind' --force
 
-# ---- an error is one line: nothing false is said of the order of records before it ----
+# ---- an error is one line, and is correct about the order of earlier records ----
 printf 'a,b,y\n1,2,3\n4,five,9\n' > five.csv
 expect 1 "quern: five.csv:3: column 'b'" "$quern" fit n.keras five.csv --target y
 unsaid warning
@@ -301,13 +305,13 @@ awk 'BEGIN { print "a,b,y"; for (i = 0; i < 3000; i++) print i % 7 "," i % 5 ","
 expect 1 "quern: late.csv:2002: column 'y'" "$quern" fit n.keras late.csv --target y
 unsaid warning
 
-# ---- a model without layers is wrong use ----
+# ---- a model without layers is a usage error ----
 for pipeline in '' ' ' $'\n'; do
     expect 2 "pipeline: is empty" "$quern" new empty.keras "$pipeline" --optimizer sgd --loss mse
     [ ! -e empty.keras ] || fail "an empty model was written"
 done
 
-# ---- workers 0: the trainer reads itself, with the same bits (P5, P10) ----
+# ---- workers 0: the trainer reads itself, bit-identically (P5, P10) ----
 for workers in 0 1; do
     new w.keras 'input 2 | dense 4 relu | dense 1' --optimizer adam --loss mse
     expect 0 "completed" "$quern" fit w.keras d.csv --target y --epochs 2 --workers $workers
@@ -323,9 +327,9 @@ expect 2 "--workers" "$quern" fit w.keras d.csv --target y --workers -1
 env --default-signal timeout 0.3 "$quern" fit w.keras --generator "cat 1.npy; sleep 60" --workers 0 --quiet 2> said
 [ $? = 124 ] && grep -q "interrupted; w.keras is unchanged" said || fail "a silent program without a worker: $(cat said)"
 
-# ---- class weights of a model of two outputs: what stands for them is named ----
+# ---- class weights of a model of two outputs: the hint names the alternative ----
 expect 0 "" "$quern" new outputs.keras 'input 2 | dense 4 as h | dense 1 name=p as p | @h | dense 1 name=q as q | output @p @q' \
     --optimizer sgd --loss mse --force
-expect 1 "class_weight: the model has 2 outputs"$'\n'"hint: give weights of records: --weight COLUMN of a CSV, or w:NAME=FILE of an output" \
+expect 1 "class_weight: the model has 2 outputs"$'\n'"hint: use sample weights: --weight COLUMN of a CSV, or w:NAME=FILE for an output" \
     "$quern" fit outputs.keras x=good.npy y:p=y.npy y:q=y.npy --class-weight 0:1,1:4
 exit $failed

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# P22: one model, one meaning. Names, order, classes and kinds are compared wherever two sources meet. $1: the command.
+# P22: one model, one meaning. Names, order, classes and kinds are compared wherever two sources are
+# used with one model. $1: the command.
 quern=$1
 # shellcheck source=tests/cli/expect.sh
 . "${BASH_SOURCE[0]%/*}/expect.sh"
@@ -38,7 +39,7 @@ expect 1 "zebra.csv:3" "$quern" fit m.keras train.csv --validation zebra.csv
 expect 1 "zebra.csv:3" "$quern" fit m.keras zebra.csv
 expect 0 '"samples":10' "$quern" evaluate m.keras zebra.csv --unknown-class skip --json
 expect 0 "10 records were skipped" "$quern" evaluate m.keras zebra.csv --unknown-class skip
-expect 2 "is skip or error" "$quern" evaluate m.keras zebra.csv --unknown-class keep
+expect 2 "must be skip or error" "$quern" evaluate m.keras zebra.csv --unknown-class keep
 expect 0 "" "$quern" prepare zebra.csv --target kind --classes kind --output zebra.qrec
 expect 1 "'zebra' is not a class of the model" "$quern" evaluate m.keras zebra.qrec
 sed 's/^a,/c,/' two.csv > renamed.csv
@@ -91,7 +92,7 @@ printf 'a,b,kind,price\n1,2,x,10.5\n3,4,y,20\n' > named.csv
 expect 0 "classes of kind: x 0, y 1" "$quern" fit s.keras named.csv --target kind,price
 expect 0 "price,kind:x,kind:y" "$quern" predict s.keras ab.csv --output -
 
-# ---- words and numbers ----
+# ---- text and numbers ----
 "$quern" new r.keras 'input 2 | dense 1' --optimizer sgd --loss mse
 printf 'a,b,price\n1,2,unknown\n3,4,1000.5\n' > first.csv
 printf 'a,b,price\n1,2,20\n3,4,unknown\n' > later.csv
@@ -110,7 +111,7 @@ expect 0 "classes: DE 0, FR 1, NA 2" "$quern" fit c.keras na.csv --target countr
 expect 1 "'IT' is not one of its classes" "$quern" fit c.keras na.csv --target country --missing country=IT
 expect 0 "classes: DE 0, FR 1" "$quern" fit c.keras na.csv --target country --missing-values NA --bad-records skip --output o.keras
 
-# ---- labels and what they can mean ----
+# ---- labels and their possible meanings ----
 printf 'a,b,y\n1,2,1\n4,5,2\n4,5,3\n' > from1.csv
 printf 'a,b,y\n1,2,cat\n4,5,dog\n4,5,eel\n4,5,fox\n' > four.csv
 expect 1 "from1.csv:4: column 'y': label 3 is outside 0 … 2" "$quern" fit c.keras from1.csv --target y
@@ -135,7 +136,8 @@ expect 0 "" "$quern" fit b.keras pair.csv --class-weight cat:1,dog:4
 expect 1 "'eel' is not a class" "$quern" fit b.keras pair.csv --class-weight cat:1,eel:4
 expect 1 "class 2: the classes are 0 … 1" "$quern" fit b.keras pair.csv --class-weight 0:1,2:4
 
-# arrays, from files and programs: the other loss is named, and the file that holds the labels
+# arrays, from files and programs: the error names the alternative loss, and the file with the
+# labels
 npy() { # FILE SHAPE NUMBERS…: float32
     local file=$1 shape=$2 head
     shift 2
@@ -155,7 +157,7 @@ done
 expect 1 "l1.npy: record 3: label 3 is outside 0 … 2" "$quern" fit c.keras x=x.npy y=l1.npy --no-shuffle
 expect 1 "l.npy: record 3: target 2 of output 'dense' is outside 0 … 1" "$quern" fit b.keras x=x.npy y=l.npy --no-shuffle
 
-# ---- how tables are written ----
+# ---- formats of tables ----
 "$quern" new l.keras 'input 2 | dense 1 kernel_initializer=ones' --optimizer sgd --loss mse
 printf 'a,y,y\n1,2,3\n' > twice.csv
 expect 1 "twice.csv:1: columns 2 and 3 are both called 'y'" "$quern" evaluate l.keras twice.csv --target y

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# A small limit of the stack (ulimit -s) changes nothing: kernels that keep much on the stack run in fit, generate, predict and
-# convert, with the same results. $1: the command.
+# A small stack limit (ulimit -s) changes nothing: kernels with large stack frames run in fit,
+# generate, predict and convert, with the same results. $1: the command.
 quern=$1
 # shellcheck source=tests/cli/expect.sh
 . "${BASH_SOURCE[0]%/*}/expect.sh"
@@ -9,7 +9,7 @@ awk 'BEGIN { for (i = 0; i < 64; i++) printf "c%d,", i; print "y"; for (r = 0; r
 compile=(--optimizer adam --loss 'sparse_categorical_crossentropy from_logits=true' --seed 1)
 expect 0 "" "$quern" new image.keras 'input 64 | reshape (8,8,1) | conv2d 16 3 relu | flatten | dense 3' "${compile[@]}"
 expect 0 "" "$quern" new text.keras 'input 16 | embedding vocab 16 as x | multi_head_attention 2 8 causal | add @x | lstm 16 sequences | dense vocab' --text corpus.txt --tokenizer char "${compile[@]}"
-# results FOLDER: of every command
+# results FOLDER: the output of every command
 results() {
     mkdir "$1"
     expect 0 "" "$quern" fit image.keras d.csv --target y --epochs 2 --quiet --output "$1/image.keras" --workers 1

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# P22: tables as people have them. What a schema says of missing values and shared classes, how files are written, what predictions
-# are called, and which options apply. $1: the command.
+# P22: realistic tables. What the schema stores about missing values and shared classes, file
+# formats, names of predictions, and which options apply. $1: the command.
 quern=$1
 # shellcheck source=tests/cli/expect.sh
 . "${BASH_SOURCE[0]%/*}/expect.sh"
@@ -12,7 +12,7 @@ printf 'a,b,k\n-3,0,ant\n0,2,bee\n3,0,cow\n' > train.csv
 new m.keras "$classifier" sparse_categorical_crossentropy
 "$quern" fit m.keras train.csv --target k --epochs 30 --quiet
 
-# ---- what stands in for a missing value is learned too ----
+# ---- the schema stores the replacement of a missing value ----
 new r.keras 'input 2 | dense 1' mse
 printf 'a,b,y\n1,-,3\n2,2,5\n' > dash.csv
 expect 0 "" "$quern" fit r.keras dash.csv --target y --missing-values=- --missing b=7 --quiet
@@ -23,7 +23,7 @@ new g.keras "$classifier" sparse_categorical_crossentropy
 expect 0 "classes: ant 0, cow 1" "$quern" fit g.keras gap.csv --target k --missing k=ant
 expect 0 "loss" "$quern" evaluate g.keras gap.csv
 
-# ---- columns that are labels of the same units have one numbering ----
+# ---- label columns of the same output share one numbering ----
 new s.keras 'input 3 | embedding 5 4 | dense 2 softmax' sparse_categorical_crossentropy
 printf 'a,b,c,x,y,z\n1,2,3,N,V,N\n4,0,1,V,V,N\n' > words.csv
 cp s.keras q.keras
@@ -38,7 +38,7 @@ expect 1 "column 'x' has 3 classes" "$quern" fit s.keras three.csv --target x,y,
 printf 'a,b,c,x,y,z\n1,2,3,N,V,0\n' > both.csv
 expect 1 "column 'z' contains numbers" "$quern" fit s.keras both.csv --target x,y,z --new-schema
 
-# ---- a word among numbers is an error wherever it stands ----
+# ---- text in a numeric column is an error at any row ----
 new b.keras 'input 2 | dense 1 sigmoid' binary_crossentropy
 printf 'a,b,y\n1,2,maybe\n3,4,0\n' > first.csv
 printf 'a,b,y\n1,2,0\n3,4,maybe\n' > later.csv
@@ -54,7 +54,7 @@ printf 'a,b,y\n1,2,1.5\n' > half.csv
 expect 1 "label 1.5 is not an integer" "$quern" fit i.keras half.csv --target y --new-schema
 expect 1 "a pipe allows one" bash -c "cat train.csv | '$quern' fit i.keras - --target k --new-schema"
 
-# ---- what predictions are called ----
+# ---- names of predictions ----
 printf 'a,b,y\n1,2,yes\n2,3,yes\n' > one.csv
 expect 0 "" "$quern" fit b.keras one.csv --target y --new-schema --quiet
 expect 0 "!y:yes" "$quern" predict b.keras one.csv --output -
@@ -93,7 +93,7 @@ expect 1 "'q r' is not a class" "$quern" evaluate m.keras lines.csv
 printf 'a,b,k\n1,2,\351\n' > latin.csv
 expect 1 "'?' is not UTF-8" "$quern" fit m.keras latin.csv --new-schema --target k --output o.keras
 
-# ---- how files are written ----
+# ---- formats of files ----
 iconv -f UTF-8 -t UTF-16LE train.csv > le.csv
 expect 1 "is UTF-16 without a byte order mark" "$quern" evaluate m.keras le.csv
 expect 1 "--encoding utf-16le" "$quern" evaluate m.keras le.csv
@@ -121,13 +121,13 @@ printf '\na,b,k\n1,2,ant\n' > blank.csv
 expect 1 "the first line is empty" "$quern" evaluate m.keras blank.csv
 printf 'a;b;k\n1.5;2;ant\n' > point.csv
 expect 1 "add --decimal . if numbers have a decimal point" "$quern" evaluate m.keras point.csv --separator ';' --decimal ,
-# quotes within fields, and newlines within quotes, in a file that is shuffled by blocks
+# quotes in fields, and newlines in quotes, in a file that is shuffled by file blocks
 for i in $(seq 0 999); do printf '5" pipe,1,1\n"a ""b"", c",2,2\n"1,2\n3,4\n",3,3\n'; done > part
 (printf 'note,x,y\n' && for i in $(seq 70); do cat part; done) > big.csv
 new w.keras 'input 1 | dense 1 kernel_initializer=ones' mse
 expect 0 '"samples":210000,' "$quern" fit w.keras big.csv --features x --target y --batch-size 1000 --json --output o.keras
 
-# ---- options that cannot apply, and what was learned ----
+# ---- options that cannot apply, and the learned schema ----
 expect 1 "column 'a' is not a target" "$quern" evaluate m.keras train.csv --classes a
 printf 'a,b,y\n-3,0,0\n0,2,1\n3,0,2\n' > labels.csv
 new y.keras "$classifier" sparse_categorical_crossentropy
@@ -155,12 +155,12 @@ tr , ' ' < train.csv > blanks.csv
 expect 1 "the header has one column, 'a b k'" "$quern" evaluate m.keras blanks.csv
 sed 's/bee/elk/' train.csv > elk.csv
 expect 0 "1 record was skipped: the model does not know its class" "$quern" evaluate m.keras elk.csv --unknown-class skip
-# a run goes on with the columns that it began with
+# a resumed run uses the columns of its start
 new z.keras "$classifier" sparse_categorical_crossentropy
 expect 0 "" "$quern" fit z.keras train.csv --target k --features a,b --epochs 2 --checkpoint z.checkpoint --quiet --output o.keras
 expect 0 "" "$quern" fit z.keras train.csv --target k --features a,b --epochs 3 --checkpoint z.checkpoint --resume --quiet --output o.keras
-expect 1 "on other columns or classes" "$quern" fit z.keras train.csv --target k --features b,a --epochs 4 --checkpoint z.checkpoint --resume --output o.keras
-# a schema that is broken is told with the file and the way out
+expect 1 "different columns or classes" "$quern" fit z.keras train.csv --target k --features b,a --epochs 4 --checkpoint z.checkpoint --resume --output o.keras
+# an invalid schema is an error with the file and a remedy
 cp m.keras broken.keras
 printf '{' > schema.json
 python3 - <<'PY' 2> /dev/null || zip -q broken.keras schema.json

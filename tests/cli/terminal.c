@@ -1,8 +1,8 @@
-/* A terminal of so many columns for a command: runs it, and prints at its end the rows that stand
- * on the screen. The exit status is that of the command. Usage: terminal COLUMNS ACTION COMMAND…
- *   none         nothing happens
+/* A terminal of COLUMNS columns for a command: runs the command, and at its end prints the rows on
+ * the screen. The exit status is that of the command. Usage: terminal COLUMNS ACTION COMMAND…
+ *   none         no action
  *   resize:N     0.15 seconds after the first bar the terminal has N columns
- *   stop         likewise, SIGTSTP, then SIGCONT */
+ *   stop         at the same time, SIGTSTP, then SIGCONT */
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
@@ -17,7 +17,7 @@
 
 enum { most_rows = 500, most_columns = 400 };
 
-/* Rows of characters, in UTF-8; a cell that nothing was written to is empty. */
+/* Rows of characters in UTF-8; an unwritten cell is empty. */
 static char screen[most_rows][most_columns][5];
 static int row, column, columns;
 static double first_bar; /* when it was drawn; 0: not yet */
@@ -42,7 +42,7 @@ static void put_character(const char *bytes, size_t n)
     column++;
 }
 
-/* Takes one byte of the output. Escape sequences end with a letter. */
+/* Processes one byte of the output. Escape sequences end with a letter. */
 static void put_byte(char c)
 {
     static char character[5];
@@ -126,8 +126,8 @@ int main(int argc, char **argv)
         return 77;
     set_columns(master, atoi(argv[1]));
     char *terminal = ptsname(master);
-    int held =
-        open(terminal, O_RDWR | O_NOCTTY); /* what the command wrote last is read after its end */
+    int held = open(terminal,
+                    O_RDWR | O_NOCTTY); /* the last output of the command is read after its end */
     pid_t child = start(terminal, master, argv + 3);
     for (bool acted = false, ended = false;;) {
         struct pollfd p = { .fd = master, .events = POLLIN };

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The progress bar on terminals: narrow ones, ones that change their width, dumb ones, and after a stop; and signals that are
-# ignored. $1: the command, $2: the terminal.
+# The progress bar on terminals: narrow ones, resized ones, dumb ones, and after SIGTSTP; and
+# ignored signals. $1: the command, $2: the terminal.
 quern=$1 terminal=$2
 # shellcheck source=tests/cli/expect.sh
 . "${BASH_SOURCE[0]%/*}/expect.sh"
@@ -9,7 +9,7 @@ npy() { printf '\x93NUMPY\x01\x00\x76\x00%-117s\n' "{'descr': '<f4', 'fortran_or
 expect 0 "" "$quern" new m.keras 'input 2 | dense 1' --optimizer sgd --loss mse --metrics mae
 export TERM=xterm NO_COLOR=1
 slow='for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do cat batch; sleep 0.05; done'
-# screen COLUMNS ACTION OPTIONS…: what two epochs of ten steps leave on the screen
+# screen COLUMNS ACTION OPTIONS…: the screen after two epochs of ten steps
 screen() {
     local columns=$1 action=$2
     shift 2
@@ -18,7 +18,7 @@ screen() {
     [ $got != 77 ] || { echo "skipped: no pseudo terminal here"; exit 77; }
     [ $got = 0 ] || fail "$columns $action: exit $got: $(cat rows)"
 }
-# bars N: so many rows with a bar, each whole and at the start of its row
+# bars N: checks that N rows have a bar, each complete and at the start of its row
 bars() {
     [ "$(grep -c ━ rows)" = "$1" ] && [ "$(grep -c '^10/10 ━━━━━━━━━━━━━━━━━━━━ ' rows)" = 2 ] && [ "$(grep -c '^Epoch [12]/2$' rows)" = 2 ] ||
         fail "$2: $(cat rows)"
@@ -42,7 +42,7 @@ for kind in dumb ''; do
     grep -q '━' rows && fail "TERM='$kind': $(cat rows)"
     [ "$(grep -c '^Epoch [12]/2 - 10/10 - ' rows)" = 2 ] || fail "TERM='$kind': $(cat rows)"
 done
-# A message clears the bar; an interrupted run leaves it on a row of its own.
+# A message clears the bar; an interrupted run leaves the bar on a row of its own.
 awk 'BEGIN { print "a,b,y"; for (i = 0; i < 40; i++) print (i == 30 ? "x" : 1) ",1,1" }' > bad.csv
 "$terminal" 100 none "$quern" fit m.keras bad.csv --target y --batch-size 1 --output o.keras --no-shuffle > rows
 [ $? = 1 ] || fail "a bad record: $(cat rows)"

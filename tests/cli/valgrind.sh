@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# P19: valgrind finds no error, and no block that is left, reachable or not: of a program that uses the library (test_life), and of the
-# command, from every source. Its processor has no AVX-512, so that kernels for AVX2 run. $1: the command; $2: test_life.
+# P19: valgrind finds no error and no leaked block, reachable or not, in a program that uses the
+# library (test_life) and in the command, for every source. Its processor lacks AVX-512, so the
+# kernels for AVX2 run. $1: the command; $2: test_life.
 quern=$1 life=$2
 # shellcheck source=tests/cli/expect.sh
 . "${BASH_SOURCE[0]%/*}/expect.sh"
@@ -8,10 +9,10 @@ awk 'BEGIN { print "a,b,c,y"; for (i = 0; i < 100; i++) { a = i * 7919 % 601 / 6
     printf "%.6f,%.6f,%.6f,%d\n", a, b, c, (a + b > c + 0.5) } }' > d.csv
 for ((i = 0; i < 60; i++)); do echo "the quick brown fox $i jumps"; done > t.txt
 gzip -k d.csv
-# Arrays: 100 records of three bytes, and a byte for each.
+# Arrays: 100 records of three bytes, and one byte for each.
 printf '\0\0\10\2\0\0\0\144\0\0\0\3' > x && head -c 300 t.txt >> x
 printf '\0\0\10\1\0\0\0\144' > y && for ((i = 0; i < 50; i++)); do printf '\0\1'; done >> y
-# checked CODE COMMAND…: it ends so, and valgrind has nothing to say
+# checked CODE COMMAND…: the command exits with CODE, and valgrind reports nothing
 checked() {
     local code=$1 got
     shift

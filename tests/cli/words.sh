@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# P10: what is typed is used, or refused with what helps: options that are misspelt, abbreviated, out of range or another program's,
-# words too many, names of older Keras, texts that are too short. $1: the command.
+# P10: an argument has an effect or is refused with a hint: options that are misspelt, abbreviated,
+# out of range or from another program, extra words, names of older Keras versions, texts that are
+# too short. $1: the command.
 quern=$1
 # shellcheck source=tests/cli/expect.sh
 . "${BASH_SOURCE[0]%/*}/expect.sh"
@@ -29,9 +30,9 @@ for command in summary plan; do
 done
 expect 2 "unexpected word" "$quern" convert m.keras o.keras p.keras
 expect 2 "unexpected word" "$quern" doctor m.keras
-# A value that is none, is out of range or is not used: named, with the bound.
+# A value that is invalid, out of range or unused: the error names it, and the bound.
 for value in '' ' 3' '3 ' +3 1e3 0x10 3.5 -1 0; do
-    text="must be a whole number of at least 1, not '$value'"
+    text="must be an integer of at least 1, not '$value'"
     for option in epochs batch-size steps-per-epoch validation-steps validation-freq max-queue-size threads; do
         expect 2 "--$option: $text" "$quern" fit m.keras two.csv --target y "--$option=$value"
     done
@@ -39,15 +40,15 @@ done
 for limit in epochs:2147483647 batch-size:2147483647 validation-freq:2147483647 initial-epoch:2147483647 workers:64 threads:64 max-queue-size:1024 \
     stall-timeout:1000000000; do
     for value in 4294967297 99999999999999999999; do
-        expect 2 "--${limit%:*}: must be a whole number of at most ${limit#*:}, not '$value'" \
+        expect 2 "--${limit%:*}: must be an integer of at most ${limit#*:}, not '$value'" \
             "$quern" fit m.keras two.csv --target y "--${limit%:*}" $value
     done
 done
-expect 2 "must be a whole number of at most 9223372036854775807, not" "$quern" fit m.keras two.csv --target y --steps-per-epoch 99999999999999999999
-expect 2 "--workers: must be a whole number of at least 0, not '-1'" "$quern" fit m.keras two.csv --target y --workers -1
+expect 2 "must be an integer of at most 9223372036854775807, not" "$quern" fit m.keras two.csv --target y --steps-per-epoch 99999999999999999999
+expect 2 "--workers: must be an integer of at least 0, not '-1'" "$quern" fit m.keras two.csv --target y --workers -1
 expect 0 "loss" "$quern" fit m.keras two.csv --target y --initial-epoch 0 --output o.keras
 expect 0 "warning: --initial-epoch 3 of 2 epochs: nothing is left" "$quern" fit m.keras two.csv --target y --initial-epoch 3 --epochs 2 --output o.keras
-expect 2 "--on-exhausted: is stop, error or restart, not 'reset'" "$quern" fit m.keras two.csv --target y --on-exhausted reset
+expect 2 "--on-exhausted: must be stop, error or restart, not 'reset'" "$quern" fit m.keras two.csv --target y --on-exhausted reset
 for size in 12Q 64MB ' 64M' 0x10M -5M; do
     expect 2 "--memory: '$size' is not a size" "$quern" fit m.keras two.csv --target y --memory "$size"
 done
@@ -70,7 +71,7 @@ done
 expect 2 "--checkpoint: o.keras is --output too" "$quern" fit m.keras two.csv --target y --output o.keras --checkpoint o.keras
 [ "$("$quern" fit --help | grep -c -e --data-format)" = 1 ] || fail "--data-format stands in the help twice"
 
-# ---- names in quoted words ----
+# ---- names in spec strings ----
 expect 1 "did you mean 'learning_rate'?" "$quern" fit m.keras two.csv --target y --optimizer 'adam lr=0.1'
 expect 1 "use a schedule: learning_rate=" "$quern" fit m.keras two.csv --target y --optimizer 'sgd decay=1e-3'
 expect 2 "'early_stopping patience=1'" "$quern" fit m.keras two.csv --target y --callback 'EarlyStopping(patience=1)'
@@ -101,8 +102,8 @@ expect 1 "MODEL is the first word: quern fit m.keras two.csv" "$quern" fit two.c
 "$quern" new u.keras 'input 2 | dense 1'
 expect 1 "--optimizer and --loss" "$quern" fit u.keras two.csv --target y
 expect 1 "--optimizer and --loss" "$quern" evaluate u.keras two.csv --target y
-expect 2 "quern prepare makes them of a table" "$quern" fit m.keras two.csv --target y --validation-split 0.5
-expect 1 "this data is read by one thread" "$quern" fit m.keras two.csv --target y --workers 2
+expect 2 "convert a table with quern prepare" "$quern" fit m.keras two.csv --target y --validation-split 0.5
+expect 1 "needs random access" "$quern" fit m.keras two.csv --target y --workers 2
 
 # ---- texts ----
 printf 'the mill turns and the wind turns the mill ' > text.txt
@@ -118,7 +119,7 @@ expect 2 "--top-p: must be a number from 0 to 1" "$quern" generate lm.keras --to
 expect 2 "--min-p: must be a number from 0 to 1" "$quern" generate lm.keras --min-p -0.1
 expect 2 "--typical: must be a number from 0 to 1" "$quern" generate lm.keras --typical 1.5
 expect 2 "--temperature: must be a number of at least 0" "$quern" generate lm.keras --temperature -1
-expect 2 "--top-k: must be a whole number of at least 0" "$quern" generate lm.keras --top-k -1
+expect 2 "--top-k: must be an integer of at least 0" "$quern" generate lm.keras --top-k -1
 expect 0 "the" "$quern" generate lm.keras --prompt the --length 5 --order llama.cpp --top-k 0
 for value in 99999999999999999999 1e3 '' 0; do
     expect 2 "--length: " "$quern" generate lm.keras --length "$value"

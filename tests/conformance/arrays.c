@@ -10,11 +10,11 @@
 
 enum { MOST_ROWS = 64, MOST_NUMBERS = 8192 };
 
-static double numbers[MOST_NUMBERS]; /* of the input, one after the other */
+static double numbers[MOST_NUMBERS]; /* the input, concatenated */
 static int n_numbers;
 
-/* Appends the numbers of a nested list, and its shape as the first of each level tells it; false
- * when it is ragged within a row. */
+/* Appends the numbers of a nested list. The first list of each level gives the shape. Returns false
+ * if the list is ragged within a row. */
 static bool flatten(const json_t *value, quern_shape *shape, int level)
 {
     json_t *item;
@@ -31,7 +31,7 @@ static bool flatten(const json_t *value, quern_shape *shape, int level)
     return same;
 }
 
-/* Whether shape and numbers are those expected; `data` holds what was made. */
+/* Whether shape and numbers are as expected; `data` is the result. */
 static void compare(test_case *c, const quern_tensor *got, const json_t *want)
 {
     json_t *dims = json_object_get(want, "shape"), *data = json_object_get(want, "data"), *item;
@@ -50,7 +50,7 @@ static void compare(test_case *c, const quern_tensor *got, const json_t *want)
         case_fail(c, "other numbers, or another shape of rank %d", got->shape.rank);
 }
 
-/* An error where Keras has one is right, and only there. */
+/* An error is right exactly if Keras has one. */
 static void finish(test_case *c, const json_t *one, int status, quern_tensor *out,
                    const quern_error *err)
 {
@@ -105,8 +105,7 @@ void check_to_categorical(test_case *c, json_t *one)
     finish(c, one, status, &out, &err);
 }
 
-/* Where Keras fails (it takes the norms along another axis), every row must have the norm 1, or be
- * zeros. */
+/* Where Keras fails (its norm is along another axis), every row must have norm 1, or be zeros. */
 static void check_norms(test_case *c, const quern_tensor *y)
 {
     for (int64_t k = 0; k < y->shape.dims[1]; k++) {
@@ -151,7 +150,7 @@ void check_normalize(test_case *c, json_t *one)
         case_fail(c, "another shape");
 }
 
-/* ---- the character example ---- */
+/* ---- the character-level example ---- */
 
 static int64_t read_text(void *user, char *to, int64_t room, quern_error *err)
 {
@@ -163,7 +162,7 @@ static int64_t read_text(void *user, char *to, int64_t room, quern_error *err)
     return n;
 }
 
-/* Windows of `maxlen` ids every `step`, and the id behind each. */
+/* Windows of `maxlen` ids every `step`, and the id after each. */
 static void compare_windows(test_case *c, const int32_t *ids, int64_t n, const json_t *args,
                             const json_t *expected)
 {

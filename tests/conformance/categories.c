@@ -2,7 +2,7 @@
  * as the one layer of a model that adapts and predicts. */
 #include "conformance.h"
 
-#include "model/model.h"
+#include "model/model_struct.h"
 
 #include <quern/quern.h>
 
@@ -50,7 +50,7 @@ static void take_array(arrays *a, json_t *spec, bool as_one)
         t->shape = (quern_shape){ .rank = 2, .dims = { 1, t->shape.dims[0] } };
 }
 
-/* A model of that layer alone, its inputs as the arrays are. */
+/* A model of that layer only, with inputs like the arrays. */
 static quern_model *model_of(const quern__class *row, json_t *config, const arrays *a,
                              const int *arguments, quern_error *err)
 {

@@ -11,7 +11,7 @@ int evaluation_begin(evaluation *e, int64_t records, quern_error *err)
     return e->graph && e->team ? QUERN_OK : quern__fail_memory(err, sizeof *e);
 }
 
-/* The tensor as a variable: what graphs compute with is float32. */
+/* The tensor as a variable, in float32 as in every graph. */
 static quern__variable *hold(evaluation *e, const quern_tensor *t)
 {
     int dtype = t->dtype == QUERN_FLOAT64 ? QUERN_FLOAT32 : t->dtype;

@@ -1,7 +1,6 @@
-/* Models as people have them, cut from files that are shared, from keras.applications and from
- * Keras 2: a folder with the file and what the Keras that wrote it predicts. Where the folder has a
- * file `refused`, opening fails with the text in it: a model may be refused with what is not
- * understood, but never be wrong. */
+/* Models from the field: cut from published files, from keras.applications and from Keras 2. A
+ * folder has the file and the predictions of the Keras that wrote it. If the folder has a file
+ * `refused`, opening must fail with its text: a model may be refused, but must never be wrong. */
 #include "models.h"
 
 #include <math.h>
@@ -9,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* The text that the refusal of the case holds; false when it is to be right. */
+/* Reads the expected text of the refusal; false: the case must succeed. */
 static bool refusal(const test_case *c, char *text, size_t size)
 {
     char path[720];
@@ -53,7 +52,7 @@ static void check_refused(test_case *c, const char *want)
     quern_model_free(m);
 }
 
-/* How far a prediction may be off, as a share of the largest: 1e-4, or what the file `within` says
+/* The tolerance of a prediction relative to the largest: 1e-4, or the number in the file `within`
  * (models in half precision). */
 static double tolerance(const test_case *c)
 {

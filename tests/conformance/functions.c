@@ -1,14 +1,14 @@
-/* Groups of small things: activations, regularizers, losses. Each is a value and a gradient. */
+/* Groups of functions: activations, regularizers, losses. Each has a value and a gradient. */
 #include "conformance.h"
 
 #include <string.h>
 
-/* Value y and gradient of sum(y * g0) for `x`, held against y0 and `slope`. */
+/* Compares y and the gradient of sum(y * g0) for `x` with y0 and `grad`. */
 static void value_and_gradient(test_case *c, evaluation *e, quern__id y, quern__id x,
-                               const char *slope)
+                               const char *grad)
 {
     quern_error err = { 0 };
-    const quern_tensor *want = case_member(c, slope), *g = case_member(c, "g0");
+    const quern_tensor *want = case_member(c, grad), *g = case_member(c, "g0");
     quern__id ids[2] = { y, 0 };
     quern_tensor got[2];
     int status = QUERN_OK;
@@ -22,10 +22,10 @@ static void value_and_gradient(test_case *c, evaluation *e, quern__id y, quern__
     }
     case_compare(c, "y0", &got[0], case_member(c, "y0"));
     if (want && ids[1])
-        case_compare(c, slope, &got[1], want);
+        case_compare(c, grad, &got[1], want);
     for (int64_t i = 0; want && !ids[1] && i < quern_shape_count(&want->shape); i++)
         if (quern__get(want, i) != 0)
-            case_fail(c, "%s: no gradient flows, expected %.9g", slope, quern__get(want, i));
+            case_fail(c, "%s: no gradient flows, expected %.9g", grad, quern__get(want, i));
 }
 
 void run_activation(test_case *c)

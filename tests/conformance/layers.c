@@ -1,5 +1,5 @@
-/* Layers: outputs and their masks, gradients of inputs and weights, state, and the losses they add.
- */
+/* Layers: outputs and their masks, gradients of inputs and weights, state, and the losses that they
+ * add. */
 #include "conformance.h"
 
 #include <stdio.h>
@@ -12,18 +12,19 @@ typedef struct layer_case {
     quern__layer *layer;
     int n_in, n_wrt, n_ids;
     quern__id in[MOST_OUTPUTS], masks[MOST_OUTPUTS];
-    int arguments[MOST_OUTPUTS]; /* by input: place in the row's `takes` */
+    int arguments[MOST_OUTPUTS]; /* by input: its index in the row's `takes` */
     quern__context pass;
-    quern__id wrt[MOST_OUTPUTS], slopes[MOST_OUTPUTS];
-    char names[MOST_OUTPUTS][16];    /* of the members that hold the gradients wanted: dx0, dw1 */
-    quern__id ids[3 * MOST_OUTPUTS]; /* what is computed, and the members it is held against */
+    quern__id wrt[MOST_OUTPUTS], grads[MOST_OUTPUTS];
+    char names[MOST_OUTPUTS][16];    /* of the members with expected gradients: dx0, dw1 */
+    quern__id ids[3 * MOST_OUTPUTS]; /* the computed values, and their members */
     char wanted[3 * MOST_OUTPUTS][16];
-    int64_t calls, call; /* of a stateful layer, one after the other: each has its part of the
-                            inputs and outputs */
-    double *sums[MOST_OUTPUTS]; /* of gradients of weights over the calls, by what is computed */
+    int64_t calls,
+        call; /* of a stateful layer, in order: each has its part of the inputs and outputs */
+    double *sums[MOST_OUTPUTS]; /* of gradients of weights over the calls, by computed value */
 } layer_case;
 
-/* The place of an argument among those that the row takes; -1: none. The first has many names. */
+/* The index of an argument among those that the row takes; -1: none. The first has several
+ * names. */
 static int argument_of(const quern__class *row, const char *name)
 {
     size_t n = strcspn(name, "[");
@@ -35,7 +36,7 @@ static int argument_of(const quern__class *row, const char *name)
                : -1;
 }
 
-/* A mask by itself is that of the first input. */
+/* A mask without a name belongs to the first input. */
 static int take_mask(layer_case *l, const quern_tensor *t)
 {
     quern__id id = evaluation_leaf(&l->e, t);
@@ -43,7 +44,7 @@ static int take_mask(layer_case *l, const quern_tensor *t)
     return 0;
 }
 
-/* Inputs as leaves; those whose gradient is wanted are noted. */
+/* Inputs as leaves; records those with an expected gradient. */
 static int take_inputs(layer_case *l, const quern__class *row)
 {
     json_t *inputs = json_object_get(l->c->spec, "inputs"), *input;
@@ -103,19 +104,19 @@ static int take_layer(layer_case *l, const quern__class *row, json_t *config, qu
     return 0;
 }
 
-/* A value that is to be held against the member "letter" k; one that is missing fails where the
- * member exists. */
+/* Adds a value to compare with the member "letter" k. If the member exists and the value does not,
+ * the case fails. */
 static void want(layer_case *l, const char *letter, int k, quern__id id)
 {
     if (!case_numbered(l->c, letter, k))
         return;
     if (!id)
-        case_fail(l->c, "there is no %s%d", letter, k);
+        case_fail(l->c, "%s%d is missing", letter, k);
     l->ids[l->n_ids] = id;
     snprintf(l->wanted[l->n_ids++], sizeof *l->wanted, "%s%d", letter, k);
 }
 
-/* The call: every output, its mask, and the sum of all that gradients are taken of. */
+/* The call: every output, its mask, and the sum from which all gradients are computed. */
 static quern__id call_layer(layer_case *l)
 {
     quern__graph *g = l->e.graph;
@@ -138,7 +139,7 @@ static quern__id call_layer(layer_case *l)
     return total && l->layer->penalty ? quern__add2(g, total, l->layer->penalty) : total;
 }
 
-/* A gradient of a weight is that of all calls together. */
+/* The gradient of a weight is the sum over all calls. */
 static void compare_sum(layer_case *l, int i, const quern_tensor *got)
 {
     int64_t n = quern_shape_count(&got->shape);
@@ -175,22 +176,22 @@ static void compare_layer(layer_case *l, quern_error *err)
     }
 }
 
-/* Gradients of all that has one. */
+/* Gradients of all values that have one. */
 static int take_gradients(layer_case *l, quern__id total, quern_error *err)
 {
     if (!total)
         return QUERN_OK;
-    int status = quern__gradients(l->e.graph, total, 0, l->wrt, l->n_wrt, l->slopes, err);
+    int status = quern__gradients(l->e.graph, total, 0, l->wrt, l->n_wrt, l->grads, err);
     for (int i = 0; status >= 0 && i < l->n_wrt; i++) {
-        if (!l->slopes[i])
+        if (!l->grads[i])
             case_fail(l->c, "%s: no gradient flows", l->names[i]);
-        l->ids[l->n_ids] = l->slopes[i];
+        l->ids[l->n_ids] = l->grads[i];
         memcpy(l->wanted[l->n_ids++], l->names[i], sizeof *l->names);
     }
     return status;
 }
 
-/* One call; the config is taken by the first. */
+/* One call; the first takes the config. */
 static void run_call(layer_case *l, const quern__class *row, json_t *config)
 {
     quern_error err = { 0 };

@@ -1,12 +1,12 @@
-/* Files of Keras 2 (tf_keras): a model before and in the middle of its training, and runs of the
- * real fit_generator. */
+/* Files of Keras 2 (tf_keras): a model before and during its training, and runs of the real
+ * fit_generator. */
 #include "models.h"
 
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
-/* One run of fit_generator from the weights of the file: so many batches at most, then the
+/* One run of fit_generator from the weights of the file: a limited number of batches, then the
  * generator ends. */
 static void check_run(model_case *k, const char *name, json_t *run)
 {
@@ -67,7 +67,7 @@ void run_legacy(test_case *c)
     json_t *runs = json_object_get(c->spec, "runs"), *run;
     const char *name;
     char file[300];
-    char *slash = strrchr(c->folder, '/'); /* files lie beside the case */
+    char *slash = strrchr(c->folder, '/'); /* files next to the case */
     *(slash ? slash : c->folder) = 0;
     k.batch_size = runs ? 8 : json_integer_value(json_object_get(k.fit, "batch_size"));
     json_object_foreach(runs, name, run) if (c->result == PASSED) check_run(&k, name, run);

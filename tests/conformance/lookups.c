@@ -1,8 +1,8 @@
-/* The cases of TextVectorization and the lookups once more, through the layer: a model of an input
- * and the layer adapts and predicts as Keras does. */
+/* The cases of TextVectorization and the lookup layers again, through the layer: a model of an
+ * input and the layer adapts and predicts as Keras does. */
 #include "conformance.h"
 
-#include "model/model.h"
+#include "model/model_struct.h"
 
 #include <quern/quern.h>
 
@@ -33,8 +33,8 @@ static void take(json_t *list, bool integers, int64_t per, tokens *out)
                         .data = integers ? (void *)out->numbers : (void *)out->strings };
 }
 
-/* The config of the case, with the sizes that a graph must know beforehand and Keras finds as it
- * goes. */
+/* The config of the case, with the sizes that a graph needs in advance and Keras determines at run
+ * time. */
 static json_t *config_of(const quern__class *row, json_t *one, quern_error *err)
 {
     json_t *args = json_deep_copy(json_object_get(one, "args")),
@@ -66,7 +66,7 @@ static quern_model *model_of(const quern__class *row, json_t *config, bool integ
     return quern_model_new(b, &in, 1, &out, 1, err);
 }
 
-/* What Keras learned from the list, each token or text of it a record. */
+/* The result of adapt in Keras, with each token or text of the list as a record. */
 static int learn(quern__layer *l, json_t *list, bool integers, quern_error *err)
 {
     static tokens seen;
@@ -96,9 +96,7 @@ void check_through_layer(test_case *c, const char *class_name, json_t *one)
         whole && strcmp(class_name, "TextVectorization") ? (int64_t)json_array_size(input) : 1;
     json_t *config = config_of(row, one, &err), *data = json_object_get(output, "data");
     quern_model *m = config ? model_of(row, config, integers, per, &err) : NULL;
-    if (!m &&
-        err.code ==
-            QUERN_UNSUPPORTED) /* text that comes out, ragged rows: no layer of a graph here */
+    if (!m && err.code == QUERN_UNSUPPORTED) /* text outputs, ragged rows: no layer in a graph */
         return;
     int status =
         m ? learn(m->b->nodes[1].layer, json_object_get(one, "adapt"), integers, &err) : err.code;

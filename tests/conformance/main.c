@@ -1,7 +1,7 @@
-/* conformance DIR [--group G] [--case C], or --classes to list what the library has: runs the cases
- * under DIR (DIR/<group>/<case>.npz, DIR/models/<case>/io.npz, or one group itself; a file of
- * sampling or preprocessing holds many) and prints a line for each, then "N passed, N failed, N
- * skipped". Exit 1 when one failed or there was none. */
+/* conformance DIR [--group G] [--case C], or --classes to list the classes of the library: runs the
+ * cases in DIR (DIR/<group>/<case>.npz, DIR/models/<case>/io.npz, or one group itself; a file of
+ * sampling or preprocessing has many) and prints a line for each, then "N passed, N failed, N
+ * skipped". Exits with 1 if one failed or there was none. */
 #include "conformance.h"
 
 #include <dirent.h>
@@ -101,9 +101,20 @@ static bool is_folder(const char *path)
     return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
+/* The same model with data of other sizes, if there is any. */
+static void run_sizes(const char *group, const char *name, const char *folder, const char *data)
+{
+    char path[720], own[256];
+    snprintf(path, sizeof path, "%s/%s.npz", folder, data);
+    snprintf(own, sizeof own, "%.200s/%s", name, data);
+    if (access(path, R_OK) == 0)
+        run_case(group, own, path, folder);
+}
+
 /* The cases of one group, in byte order. */
 static void run_group(const char *folder, const char *group, const char *only)
 {
+    static const char *const sizes[] = { "io_b", "io_c", "io_steps" };
     struct dirent **entries;
     int n = scandir(folder, &entries, NULL, by_name);
     for (int i = 0; i < n; i++) {
@@ -119,13 +130,15 @@ static void run_group(const char *folder, const char *group, const char *only)
             run_group(path, entry, only); /* a group among the models */
         else if ((model || file) && (!only || !strcmp(only, name)))
             run_case(group, name, model ? io : path, path);
+        for (int k = 0; model && k < 3 && (!only || !strcmp(only, name)); k++)
+            run_sizes(group, name, path, sizes[k]);
         free(entries[i]);
     }
     if (n >= 0)
         free(entries);
 }
 
-/* Whether the folder is a group itself: it holds a case. */
+/* Whether the folder is a group: it contains a case. */
 static bool is_group(const char *folder)
 {
     struct dirent **entries;
@@ -157,7 +170,7 @@ static void run_all(const char *root, const char *only_group, const char *only_c
         free(entries);
 }
 
-/* Every class, behind its group: for tools that hold each of them against Keras. */
+/* Prints every class, after its group, for tools that compare each with Keras. */
 static int list_classes(void)
 {
     for (int g = 0; g < QUERN__CALLBACK; g++)
@@ -188,7 +201,8 @@ int main(int argc, char **argv)
                    2;
     }
     if (!root || !is_folder(root))
-        return fprintf(stderr, "conformance: %s: is no folder of cases\n", root ? root : "DIR"), 2;
+        return fprintf(stderr, "conformance: %s: is not a folder of cases\n", root ? root : "DIR"),
+               2;
     snprintf(given, sizeof given, "%s", root);
     while (strlen(given) > 1 && given[strlen(given) - 1] == '/')
         given[strlen(given) - 1] = 0;

@@ -1,6 +1,6 @@
-/* Whole models: a `.keras` file that real Keras wrote is opened, predicts, evaluates, trains as the
- * case says, and is held against what Keras did; a file saved in the middle of that training goes
- * on to the same weights. */
+/* Whole models: a `.keras` file from real Keras is opened, predicts, evaluates, and trains as in
+ * the case, and is compared with Keras. A file that is saved during that training resumes to the
+ * same weights. */
 #include "models.h"
 
 #include <math.h>
@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Weights of outputs, one a record or one a record and step. */
+/* Sample weights of outputs, one per record or one per time step. */
 static void feed_own_weights(const feed *f, quern_batch *b, int64_t n)
 {
     for (int i = 0; i < b->spec->n_targets; i++) {
@@ -61,15 +61,17 @@ int feed_reset(void *user, quern_error *err)
 static void tolerance_of(const model_case *k, const char *what, double *rtol, double *atol)
 {
     json_t *t = json_object_get(k->tolerance, what);
-    t = t ? t : json_object_get(k->tolerance, "train"); /* one for all that follows from training */
+    t = t ? t
+          : json_object_get(k->tolerance, "train"); /* one tolerance for all results of training */
     *rtol = json_number_value(json_object_get(t, "rtol"));
     *atol = json_number_value(json_object_get(t, "atol"));
 }
 
-/* Arrays x… and t… (or vx… vt…) of the case as a feed; false when one is missing. */
-bool feed_of(const model_case *k, const char *prefix, json_t *sizes, feed *f)
+/* Arrays x… and t… (or vx… vt…) of the case as a feed; false if one is missing. */
+bool feed_of(model_case *k, const char *prefix, json_t *sizes, feed *f)
 {
     char letter[8];
+    quern_error err = { 0 };
     *f = (feed){ .c = k->c, .sizes = sizes, .batch_size = k->batch_size };
     int n = quern_model_inputs(k->m), targets = quern_model_outputs(k->m);
     for (int i = 0; i < n + targets; i++) {
@@ -79,6 +81,18 @@ bool feed_of(const model_case *k, const char *prefix, json_t *sizes, feed *f)
             return false;
     }
     f->records = f->arrays[0]->shape.dims[0];
+    quern_shape shapes[QUERN_MAX_ARRAYS];
+    bool open = false;
+    for (int i = 0; i < n; i++) {
+        open = open || quern_model_input_open(k->m, i);
+        shapes[i] = quern_model_input_shape(k->m, i);
+        if (f->arrays[i]->shape.rank == shapes[i].rank)
+            shapes[i] = f->arrays[i]->shape;
+    }
+    if (open && !*prefix && quern_model_set_input_shapes(k->m, shapes, &err) < 0) {
+        case_error(k->c, &err);
+        return false;
+    }
     snprintf(letter, sizeof letter, "%ssw", prefix);
     for (int i = 0; i < targets; i++)
         f->own[i] = case_numbered(k->c, letter, i);
@@ -176,7 +190,7 @@ void check_history(model_case *k, const quern_history *h, int64_t first, json_t 
         char key[140];
         snprintf(key, sizeof key, "%shistory_%s", run, json_string_value(name));
         const quern_tensor *want = case_member(k->c, key);
-        int64_t at = 0; /* an epoch that was not validated has no number, and Keras no entry */
+        int64_t at = 0; /* an epoch without validation has no number, and no entry in Keras */
         for (int64_t e = first; want && e < want->shape.dims[0]; e++, at++) {
             while (at < 100 && isnan(quern_history_value(h, json_string_value(name), at)))
                 at++;
@@ -226,7 +240,7 @@ static const char *class_weight_of(const model_case *k, char *text, size_t size)
     return n ? text : NULL;
 }
 
-/* Trains from epoch `first` to the end, with one reading thread, and compares all there is. */
+/* Trains from epoch `first` to the end with one reader thread, and compares all results. */
 void check_training(model_case *k, int64_t first)
 {
     feed train, valid = { 0 };
@@ -251,7 +265,7 @@ void check_training(model_case *k, int64_t first)
     if (json_is_true(json_object_get(k->fit, "validation")) &&
         feed_of(k, "v", json_object_get(generator, "val_batch_sizes"), &valid))
         v = o.validation_data = quern_callback_generator(&ops, &valid);
-    if (!generator) { /* arrays: a pass is an epoch, and the next begins anew */
+    if (!generator) { /* arrays: a pass is an epoch, and the next starts again */
         o.on_exhausted = QUERN_EXHAUSTED_RESTART;
         o.steps_per_epoch = 0;
     }
@@ -279,8 +293,8 @@ bool open_model(model_case *k, const char *file)
     return k->m != NULL;
 }
 
-/* The same weights in another file, and the whole model as `.h5`, predict the same; what is written
- * in either way too. */
+/* The same weights in another file, and the whole model as `.h5`, predict the same; so do files
+ * that quern writes in both formats. */
 static void check_files(model_case *k, json_t *files)
 {
     json_t *file;
@@ -318,9 +332,15 @@ void run_model(test_case *c)
         resumed = resumed || !strcmp(json_string_value(file), "trained.keras");
         old = old || !strcmp(json_string_value(file), "trained.h5");
     }
+    int steps = (int)json_integer_value(json_object_get(c->spec, "steps"));
+    if (steps > 0 && open_model(&k, "model.keras")) {
+        check_steps(&k, steps);
+        quern_model_free(k.m);
+        return;
+    }
     if (open_model(&k, "model.keras")) {
         check_predictions(&k, "y", "predict");
-        if (case_numbered(c, "y_second", 0)) /* a stateful model goes on where it was */
+        if (case_numbered(c, "y_second", 0)) /* a stateful model continues with its state */
             check_predictions(&k, "y_second", "predict");
         quern_model_reset_states(k.m);
         check_evaluation(&k);

@@ -1,4 +1,4 @@
-/* Reading a case: a deflated zip of `.npy` members, by libzip. */
+/* Reads a case: a deflated zip of `.npy` members, with libzip. */
 #include "conformance.h"
 
 #include "tensor/npy.h"
@@ -24,7 +24,7 @@ static int add_member(test_case *c, const char *name, const uint8_t *bytes, size
     size_t length = strlen(name) - 4;
     if (length == 4 && !strncmp(name, "spec", 4)) {
         c->spec = json_loadb((const char *)bytes + header, npy.data_bytes, 0, NULL);
-        return c->spec ? QUERN_OK : quern__fail(err, QUERN_FORMAT, name, "is no JSON");
+        return c->spec ? QUERN_OK : quern__fail(err, QUERN_FORMAT, name, "is not JSON");
     }
     member *m = &c->members[c->n_members++];
     snprintf(m->name, sizeof m->name, "%.*s", (int)length, name);
@@ -58,7 +58,7 @@ int case_read(test_case *c, const char *path, quern_error *err)
     int code = 0, status = QUERN_OK;
     zip_t *z = zip_open(path, ZIP_RDONLY, &code);
     if (!z)
-        return quern__fail(err, QUERN_FORMAT, path, "is no zip file");
+        return quern__fail(err, QUERN_FORMAT, path, "is not a zip file");
     for (zip_int64_t i = 0; status >= 0 && i < zip_get_num_entries(z, 0); i++)
         status = read_member(c, z, (zip_uint64_t)i, err);
     zip_discard(z);
@@ -116,7 +116,7 @@ int case_inputs(const test_case *c, const char *arg, int update, const quern_ten
                    *name = quern__config_text(input, "member");
         json_t *which = json_object_get(input, "update");
         size_t length =
-            own ? strcspn(own, "[") : 0; /* "inputs[]" is a list even when there is one */
+            own ? strcspn(own, "[") : 0; /* "inputs[]" is a list even with one element */
         bool fits = own && strlen(arg) == length && !strncmp(own, arg, length);
         if (!fits || (update >= 0 && json_integer_value(which) != update) || n == most || !name)
             continue;

@@ -1,15 +1,17 @@
-/* Plans: training under every measure of low_memory, values computed again on the way back among
- * them, gives the weights that the fastest plan gives, bit for bit (P3), and batches in parts the
- * same but for rounding. The models and the batches are those of the cases. */
+/* Plans: training at every low-memory level, including activation recomputation, gives weights that
+ * are bit-identical to those of the fastest plan (P3); with micro-batches they differ by rounding
+ * only. The models and the batches are those of the cases. */
 #include "fit/fit.h"
+#include "model/model_struct.h"
 #include "models.h"
+#include "source/generator_struct.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 enum { most_steps = 3 };
 
-/* Room for a batch as the model wants it; false: it has strings, which are not fed here. */
+/* Allocates a batch for the model; false: it has strings, which this test does not feed. */
 static bool make_batch(const quern_batch_spec *spec, quern_batch *b)
 {
     *b = (quern_batch){ .spec = spec, .size = spec->batch_size };
@@ -37,9 +39,9 @@ static void free_batch(quern_batch *b)
     free(b->weights);
 }
 
-/* Trains some steps without weights of records, batches in so many parts. Whether there was
- * anything that ran. */
-static bool train(model_case *k, int low_memory, int64_t parts, bool *recomputed)
+/* Trains some steps without sample weights, with the given number of micro-batches. Returns whether
+ * something ran. */
+static bool train(model_case *k, int low_memory, int64_t micro_batches, bool *recomputed)
 {
     quern_error err = { 0 };
     feed f;
@@ -51,9 +53,10 @@ static bool train(model_case *k, int low_memory, int64_t parts, bool *recomputed
             return false;
     quern__queue_opts q = quern__queue_opts_of(k->m, QUERN__TRAIN, k->batch_size);
     quern__weighing none = { 0 };
-    int status =
-        make_batch(&q.spec, &b) ? quern__model_set_parts(k->m, parts, false, &err) : QUERN_END;
-    quern__model_set_thrift(k->m, low_memory);
+    int status = make_batch(&q.spec, &b)
+                     ? quern__model_set_micro_batches(k->m, micro_batches, false, &err)
+                     : QUERN_END;
+    quern__model_set_low_memory(k->m, low_memory);
     int64_t first = 0, steps = 0;
     for (; status == QUERN_OK && steps < most_steps && feed_next(&f, &b, &err) == QUERN_OK;
          steps++, first += b.size)
@@ -67,7 +70,7 @@ static bool train(model_case *k, int low_memory, int64_t parts, bool *recomputed
     return status == QUERN_OK && steps > 0;
 }
 
-/* All that a step may change, behind each other. */
+/* Everything that a step may change, concatenated. */
 static char *state_of(const quern_model *m, size_t *size)
 {
     char *all = NULL;
@@ -82,25 +85,26 @@ static char *state_of(const quern_model *m, size_t *size)
     return all;
 }
 
-/* Batches in parts, where they can be divided: the same weights but for rounding. */
-static void check_parts(model_case *k)
+/* Micro-batches, if the model permits them: the same weights within rounding. */
+static void check_micro_batches(model_case *k)
 {
     bool recomputed;
     int n = quern_model_weights(k->m);
     char **want = calloc((size_t)n + 1, sizeof *want);
-    bool ran = train(k, QUERN__THRIFT_NONE, 1, &recomputed) && !*k->m->programs[QUERN__TRAIN].whole;
+    bool ran =
+        train(k, QUERN__LOW_MEMORY_NONE, 1, &recomputed) && !*k->m->programs[QUERN__TRAIN].whole;
     for (int i = 0; i < n && ran; i++) {
         quern_tensor w = quern_model_weight(k->m, i, NULL);
         size_t bytes = (size_t)quern_shape_count(&w.shape) * quern_dtype_size(w.dtype);
         want[i] = memcpy(malloc(bytes + 1), w.data, bytes);
     }
-    ran = ran && train(k, QUERN__THRIFT_FRUGAL, 3, &recomputed);
+    ran = ran && train(k, QUERN__LOW_MEMORY_SCHEDULE, 3, &recomputed);
     for (int i = 0; i < n; i++) {
         quern_tensor got = quern_model_weight(k->m, i, NULL), one = got;
         one.data = want[i];
         json_t *spec = json_array_get(json_object_get(k->c->spec, "weights"), (size_t)i);
         if (ran && got.dtype == QUERN_FLOAT32 && !json_is_true(json_object_get(spec, "unchecked")))
-            case_compare_within(k->c, "batches in parts", &got, &one, 2e-4, 2e-5);
+            case_compare_within(k->c, "micro-batches", &got, &one, 2e-4, 2e-5);
         free(want[i]);
     }
     free(want);
@@ -111,18 +115,19 @@ void check_plans(model_case *k)
     size_t size, other_size;
     bool recomputed = false;
     if (k->c->result != PASSED || !json_integer_value(json_object_get(k->fit, "epochs")) ||
-        !train(k, QUERN__THRIFT_NONE, 1, &recomputed))
+        !train(k, QUERN__LOW_MEMORY_NONE, 1, &recomputed))
         return;
     char *want = state_of(k->m, &size);
-    for (int low_memory = QUERN__THRIFT_FRUGAL;
-         low_memory <= QUERN__THRIFT_MOST && train(k, low_memory, 1, &recomputed); low_memory++) {
+    for (int low_memory = QUERN__LOW_MEMORY_SCHEDULE;
+         low_memory <= QUERN__LOW_MEMORY_MOST && train(k, low_memory, 1, &recomputed);
+         low_memory++) {
         char *got = state_of(k->m, &other_size);
         if (size != other_size || memcmp(want, got, size) != 0)
             case_fail(k->c, "with low_memory %d training gives other weights", low_memory);
         free(got);
-        if (low_memory >= QUERN__THRIFT_RECOMPUTE && !recomputed)
+        if (low_memory >= QUERN__LOW_MEMORY_RECOMPUTE && !recomputed)
             break;
     }
     free(want);
-    check_parts(k);
+    check_micro_batches(k);
 }

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* {"dtype", "shape", "data"} as float32; false when there is none or no memory. */
+/* {"dtype", "shape", "data"} as float32; false if it is missing or memory is short. */
 static bool array_of(json_t *spec, quern_tensor *out)
 {
     json_t *dims = json_object_get(spec, "shape"), *data = json_object_get(spec, "data"), *item;
@@ -21,7 +21,7 @@ static bool array_of(json_t *spec, quern_tensor *out)
     return true;
 }
 
-/* Shows `data` to the layer, `batch` records at a time (0: all). */
+/* Adapts the layer to `data`, `batch` records at a time (0: all). */
 static int adapt_in_batches(quern__layer *l, const quern_tensor *data, int64_t batch,
                             quern_error *err)
 {

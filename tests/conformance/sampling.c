@@ -35,7 +35,7 @@ static const quern_tensor *member_of(test_case *c, const char *letter)
     return case_member(c, name);
 }
 
-/* The sets are exact; a token of a set may have no probability, so the set is not what p says. */
+/* The sets are exact. A token of a set may have probability 0, so p does not define the set. */
 static void compare_kept(test_case *c, quern_sampler *s)
 {
     const quern_tensor *k = member_of(c, "k"), *p = member_of(c, "p");

@@ -1,7 +1,8 @@
-/* Preprocessing of series: the windows of timeseries_dataset_from_array and of the older
+/* Preprocessing of time series: the windows of timeseries_dataset_from_array and of the older
  * TimeseriesGenerator. */
 #include "conformance.h"
 
+#include "source/generator_struct.h"
 #include "source/memory/series.h"
 
 #include <quern/source.h>
@@ -30,7 +31,7 @@ static int64_t whole(json_t *args, const char *key)
     return json_integer_value(json_object_get(args, key));
 }
 
-/* Numbers of nested lists, one behind the other, against got; how many there are. */
+/* Compares the concatenated numbers of nested lists with `got`. Returns their number. */
 static int64_t compare(test_case *c, json_t *want, const float *got, int64_t at)
 {
     json_t *list = json_is_object(want) ? json_object_get(want, "data") : want, *v;
@@ -46,7 +47,7 @@ static int64_t compare(test_case *c, json_t *want, const float *got, int64_t at)
     return n;
 }
 
-/* All windows at once; how many records. */
+/* All windows at once. Returns the number of records. */
 static int64_t read_all(quern_generator *g, const quern_tensor *x, const quern_tensor *y,
                         int64_t length, float *xs, float *ys, quern_error *err)
 {
@@ -82,15 +83,15 @@ void check_series(test_case *c, json_t *one)
                             .start_index = whole(args, "start_index"),
                             .end_index = whole(args, "end_index"),
                             .reverse = json_is_true(json_object_get(args, "reverse")) };
-    /* the older class takes every rate-th row of so many, and the target behind them */
+    /* the older class takes every rate-th row, and the target after them */
     o.target_offset = old ? o.sequence_length : 0;
     o.sequence_length = old && o.sampling_rate
                             ? (o.sequence_length + o.sampling_rate - 1) / o.sampling_rate
                             : o.sequence_length;
     int64_t at_x = 0, at_y = 0;
     size_t k;
-    if (o.sequence_length == 0) { /* windows of no rows: no model takes them, but they are counted
-                                     as Keras counts them */
+    if (o.sequence_length ==
+        0) { /* empty windows: no model accepts them, but their number is that of Keras */
         quern__series plan;
         json_t *shape = json_object_get(
             json_object_get(json_array_get(json_object_get(one, "expected"), 0), "x"), "shape");

@@ -1,4 +1,4 @@
-/* Groups whose cases go on over several runs: metrics (updates), optimizers (steps); and
+/* Groups whose cases continue over several runs: metrics (updates) and optimizers (steps); and
  * initializers, which draw. */
 #include "conformance.h"
 
@@ -8,7 +8,7 @@
 
 /* ---- metrics ---- */
 
-/* The inputs of one update. `prediction` of a metric of values is the values. False when there are
+/* The inputs of one update. The `prediction` of a metric of values is the values. False: there are
  * none. */
 typedef struct updating {
     const quern_tensor *truth, *prediction, *weight, *mask;
@@ -73,7 +73,8 @@ void run_metric(test_case *c)
             update_metric(c, m, &u);
         quern__accumulator_results(m, results);
         quern_tensor got = { .dtype = QUERN_FLOAT64, .data = results };
-        if (m->n_results > 1 || (want && want->shape.rank == 1)) /* Keras's vector of one class */
+        if (m->n_results > 1 ||
+            (want && want->shape.rank == 1)) /* Keras returns a vector of one class */
             got.shape = (quern_shape){ .rank = 1, .dims = { m->n_results } };
         if (c->result == PASSED && want)
             case_compare(c, name, &got, want);
@@ -90,7 +91,7 @@ static void compare_variable(test_case *c, const char *what, const quern__variab
     case_compare(c, what, &got, want);
 }
 
-/* Everything the optimizer keeps, in the order in which Keras saves it. */
+/* All variables of the optimizer, in the order in which Keras saves them. */
 static void compare_state(test_case *c, const quern__optimizer *o)
 {
     json_t *states = json_object_get(c->spec, "state"), *state;
@@ -110,7 +111,7 @@ static void compare_state(test_case *c, const quern__optimizer *o)
                   quern__optimizer_variable(o, (int)k)->path);
 }
 
-/* The variables after the moving averages took their place. */
+/* The variables after the moving averages replaced them. */
 static void compare_finalized(test_case *c, quern__optimizer *o, quern__variable *const *variables,
                               int n)
 {
@@ -129,7 +130,7 @@ static quern_tensor part_of(const quern_tensor *t, int k)
     return part;
 }
 
-/* One step with the k-th gradients; then the variables are held against what they should be. */
+/* One step with the k-th gradients; then compares the variables with the expected ones. */
 static void optimizer_step(test_case *c, quern__optimizer *o, quern__variable *const *variables,
                            int n, int k)
 {

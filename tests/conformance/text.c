@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* get_vocabulary() against the list of the case. */
+/* Compares get_vocabulary() with the list of the case. */
 static void compare_vocabulary(test_case *c, const quern__vocabulary *v, const json_t *expected)
 {
     const json_t *want = json_object_get(expected, "vocabulary");
@@ -19,7 +19,7 @@ static void compare_vocabulary(test_case *c, const quern__vocabulary *v, const j
     json_decref(got);
 }
 
-/* Numbers against expected.output. */
+/* Compares numbers with expected.output. */
 static void compare_numbers(test_case *c, const double *got, int64_t n, const json_t *one)
 {
     const json_t *data =
@@ -36,7 +36,7 @@ static void compare_numbers(test_case *c, const double *got, int64_t n, const js
     }
 }
 
-/* An error where Keras has one is right, and only there. */
+/* An error is right exactly if Keras has one. */
 static void finish(test_case *c, const json_t *one, int64_t status, const quern_error *err)
 {
     bool wanted = json_object_get(one, "error") != NULL;
@@ -133,8 +133,7 @@ static void compare_inverted(test_case *c, const quern__vocabulary *v, const jso
     }
 }
 
-/* A list is one sample for multi_hot, count and tf_idf, and as many as it has tokens for one_hot.
- */
+/* A list is one sample for multi_hot, count and tf_idf, and one sample per token for one_hot. */
 static int64_t look_up(const quern__vocabulary *v, const json_t *input, double *out, int64_t *n,
                        quern_error *err)
 {
@@ -184,7 +183,7 @@ void check_lookup(test_case *c, json_t *one)
             const char *bytes = bytes_of(v, token, key, &length);
             if (status >= 0)
                 status = quern__vocabulary_count(v, bytes, length, &err);
-            quern__vocabulary_end_text(v); /* adapt takes each of a list as a text */
+            quern__vocabulary_end_text(v); /* adapt takes each element of a list as a text */
         }
         if (status >= 0)
             status = quern__vocabulary_finish(v, &err);

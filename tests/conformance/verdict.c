@@ -1,11 +1,10 @@
-/* What became of a case: the first failure is kept, and the largest distance of all that was
- * compared. */
+/* The verdict of a case: the first failure, and the largest difference of all comparisons. */
 #include "conformance.h"
 
 #include <math.h>
 #include <stdio.h>
 
-static void tell(test_case *c, outcome result, const char *format, va_list args)
+static void record_outcome(test_case *c, outcome result, const char *format, va_list args)
 {
     if (c->result != PASSED)
         return;
@@ -17,7 +16,7 @@ void case_fail(test_case *c, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    tell(c, FAILED, format, args);
+    record_outcome(c, FAILED, format, args);
     va_end(args);
 }
 
@@ -25,7 +24,7 @@ void case_skip(test_case *c, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    tell(c, SKIPPED, format, args);
+    record_outcome(c, SKIPPED, format, args);
     va_end(args);
 }
 

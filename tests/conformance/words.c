@@ -63,7 +63,7 @@ static void compare_words(test_case *c, const quern_word_index *w, json_t *expec
     for (int64_t i = 1; i <= quern_word_index_size(w); i++) {
         const char *word = quern_word_index_word(w, i, &n, &count, &texts);
         json_object_set_new(index, word, json_integer(i));
-        if (count) { /* the unknown is not counted */
+        if (count) { /* the unknown token is not counted */
             json_object_set_new(counts, word, json_integer(count));
             json_object_set_new(docs, word, json_integer(texts));
         }

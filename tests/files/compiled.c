@@ -4,7 +4,7 @@
 #include "check.h"
 
 #include "files/files.h"
-#include "model/model.h"
+#include "model/model_struct.h"
 
 #include <quern/quern.h>
 #include <unistd.h>

@@ -54,7 +54,7 @@ static const char *const models[] = { "nested_shared", "nested_frozen", "bilstm_
                                       "masked_functional" };
 enum { n_models = sizeof models / sizeof *models };
 
-static void models_come_back(void **state)
+static void models_round_trip(void **state)
 {
     (void)state;
     for (int i = 0; i < n_models; i++) {
@@ -81,7 +81,7 @@ static void models_come_back(void **state)
     }
 }
 
-static void weights_come_back(void **state)
+static void weights_round_trip(void **state)
 {
     (void)state;
     static const char *const kinds[] = { "w.weights.h5", "w.safetensors", "w.npz" };
@@ -371,8 +371,8 @@ static void hashing_is_written_as_keras_wants_it(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(models_come_back),
-        cmocka_unit_test(weights_come_back),
+        cmocka_unit_test(models_round_trip),
+        cmocka_unit_test(weights_round_trip),
         cmocka_unit_test(weights_of_cudnn_are_transposed),
         cmocka_unit_test(maps_rename_weights),
         cmocka_unit_test(another_model_is_refused),

@@ -2,7 +2,7 @@
  * for every class and for whole files. The order of arguments does not matter. */
 #include "check.h"
 #include "files/files.h"
-#include "model/model.h"
+#include "model/model_struct.h"
 
 #include <sys/stat.h>
 #include <unistd.h>
@@ -111,6 +111,38 @@ static void expect_uncompiled(const quern_model *m, json_t *root, const char *te
                  own && own->optimizer ? "compiled" : "");
     quern_model_free(own);
     free(config);
+}
+
+/* A dtype policy that rounds values otherwise than float32 is reported; float32 is not. */
+static void other_policies_are_reported(void **state)
+{
+    (void)state;
+    quern_error err = { 0 };
+    quern_model *m = quern_model_from_spec("input 4 | dense 3 | dense 2", 1, &err);
+    assert_non_null(m);
+    json_t *root = quern__config_write(m),
+           *layer = json_array_get(json_object_get(json_object_get(root, "config"), "layers"), 2);
+    for (int other = 0; other < 2; other++) {
+        json_object_set_new(json_object_get(layer, "config"), "dtype",
+                            json_pack("{s:s, s:s, s:{s:s}, s:n}", "module", "keras", "class_name",
+                                      "DTypePolicy", "config", "name",
+                                      other ? "mixed_float16" : "float32", "registered_name"));
+        char *config = json_dumps(root, 0);
+        write_model(m, config);
+        *warned = 0;
+        quern_set_log(note_warning, NULL);
+        quern_model *own = quern_model_open(in_folder("m.keras"), &err);
+        quern_set_log(NULL, NULL);
+        if (!own)
+            fail_msg("%s: %s", err.where, err.text);
+        assert_string_equal(warned, other ? "layer 'dense_1' has the dtype policy mixed_float16; "
+                                            "this version computes in float32"
+                                          : "");
+        quern_model_free(own);
+        free(config);
+    }
+    json_decref(root);
+    quern_model_free(m);
 }
 
 /* An additional key at each level of a config. */
@@ -287,6 +319,7 @@ int main(void)
         cmocka_unit_test(unknown_keys_are_named),
         cmocka_unit_test(unknown_arguments_are_named),
         cmocka_unit_test(unknown_members_are_named),
+        cmocka_unit_test(other_policies_are_reported),
         cmocka_unit_test(extra_weights_are_named),
         cmocka_unit_test(extra_weights_of_every_layer_are_named),
         cmocka_unit_test(extra_assets_are_named),

@@ -1,6 +1,6 @@
-/* What <quern/status.h> says of quern_set_memory: the allocator of the host serves a whole life of
- * the library, and every other allocation belongs to what the header names. malloc of the process
- * is replaced here; it notes which object calls it. */
+/* The contract of quern_set_memory in <quern/status.h>: the allocator of the host serves all phases
+ * of the library, and every other allocation belongs to a library that the header names. This test
+ * replaces malloc of the process and records which object calls it. */
 #include "check.h"
 #include "tensors.h"
 
@@ -18,7 +18,7 @@
 
 /* ---- malloc of the process ---- */
 
-/* A place in the program or a library that asks for memory. */
+/* A caller of malloc in the program or a library. */
 typedef struct caller {
     void *address;
     size_t calls, largest;
@@ -79,7 +79,7 @@ char *strdup(const char *text)
     return copy ? memcpy(copy, text, n) : NULL;
 }
 
-/* The allocator of the host. Each block begins with its size. */
+/* The allocator of the host. Each block starts with its size. */
 static size_t blocks, bytes_now, bytes_most;
 enum { head = 16 };
 
@@ -107,7 +107,7 @@ static void *hosted(void *context, void *old, size_t bytes)
     return base + head;
 }
 
-/* ---- a life ---- */
+/* ---- all phases ---- */
 
 enum { records = 96, width = 256, units = 512 };
 static float x[records][width], y[records];
@@ -181,10 +181,10 @@ static void live_with_a_table(void)
     quern_model_free(m);
 }
 
-/* ---- who called ---- */
+/* ---- callers ---- */
 
-/* Whether the header names what an object asks for. What the C library asks for is small: it holds
- * no data of a model. */
+/* Whether the header names the object. Allocations of the C library are small: it holds no data of
+ * a model. */
 static bool named(const char *object, size_t largest)
 {
     static const char *const libraries[] = { "libjansson", "libzip", "libz.", "libutf8proc" };
@@ -195,7 +195,7 @@ static bool named(const char *object, size_t largest)
     return (!strncmp(name, "libc.", 5) || !strncmp(name, "ld-linux", 8)) && largest <= 64 << 10;
 }
 
-/* Prints each caller that the header does not name. Returns the calls of all of them. */
+/* Prints each caller that the header does not name. Returns the number of all their calls. */
 static size_t unnamed(bool print)
 {
     size_t calls = 0;
@@ -226,7 +226,7 @@ static void stop_noting(void)
     assert_true(n_callers < most_callers);
 }
 
-static void all_other_memory_is_named(void **state)
+static void every_other_allocation_is_documented(void **state)
 {
     (void)state;
     for (int i = 0; i < records * width; i++)
@@ -248,8 +248,8 @@ static void all_other_memory_is_named(void **state)
                 4 * sizeof(float) * width * units); /* weights, gradients and two slots of Adam */
 }
 
-/* The caller frees the text of a summary with free(): it is the one block that the library asks
- * malloc for. */
+/* The caller frees the text of a summary with free(): it is the only block that the library
+ * allocates with malloc. */
 static void texts_for_free_come_from_malloc(void **state)
 {
     quern_error err = { 0 };
@@ -267,7 +267,7 @@ static void texts_for_free_come_from_malloc(void **state)
     assert_int_equal(blocks, 0);
 }
 #else
-static void all_other_memory_is_named(void **state)
+static void every_other_allocation_is_documented(void **state)
 {
     (void)state, (void)callers, (void)n_callers, (void)noting, (void)lock;
     skip();
@@ -281,7 +281,7 @@ static void texts_for_free_come_from_malloc(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(all_other_memory_is_named),
+    const struct CMUnitTest tests[] = { cmocka_unit_test(every_other_allocation_is_documented),
                                         cmocka_unit_test(texts_for_free_come_from_malloc) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

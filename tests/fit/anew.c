@@ -1,5 +1,5 @@
-/* Generators begin anew where the headers say so, belong to one run at a time and leave no thread
- * behind; what a failed run has trained is in its history. */
+/* Generators restart as the headers state, belong to one run at a time and leave no thread;
+ * the history of a failed run has its completed epochs. */
 #include "check.h"
 
 #include <pthread.h>
@@ -14,7 +14,7 @@ static quern_model *line(void)
     return m;
 }
 
-static int before; /* threads of the process, those of a sanitizer among them */
+static int before; /* threads of the process, including those of a sanitizer */
 
 static int threads(void)
 {
@@ -27,9 +27,9 @@ static int threads(void)
     return n;
 }
 
-/* Batches that count, from 0. */
+/* Batches of consecutive numbers from 0. */
 typedef struct counting {
-    int most, begun, resets, at, wrong; /* wrong: returns that instead of batch `at` 7 */
+    int most, begun, resets, at, wrong; /* wrong: returned instead of batch `at` 7 */
 } counting;
 
 static void fill_batch(quern_batch *b, int at)
@@ -80,7 +80,15 @@ static quern_generator *pull(counting *c, bool resets)
         &(quern_callback_ops){ .next = next, .reset = resets ? reset : NULL }, c);
 }
 
-/* The function is called anew for each validation, on a thread in place of the old one. */
+/* /proc lists a thread for a moment after it was joined. */
+static void assert_no_thread_left(void)
+{
+    for (int i = 0; i < 200 && threads() != before; i++)
+        usleep(10000);
+    assert_int_equal(threads(), before);
+}
+
+/* The function is called again for each validation, on a new thread. */
 static void a_function_validates_each_epoch(void **state)
 {
     (void)state;
@@ -102,7 +110,7 @@ static void a_function_validates_each_epoch(void **state)
         assert_int_equal(valid.begun, 4);
         quern_history_free(h);
         quern_model_free(m);
-        assert_int_equal(threads(), before);
+        assert_no_thread_left();
         quern_generator_free(g);
         quern_generator_free(v);
     }
@@ -128,12 +136,12 @@ static void a_function_restarts(void **state)
     quern_history_free(h);
     quern_generator_free(g);
     quern_model_free(m);
-    assert_int_equal(threads(), before);
+    assert_no_thread_left();
 }
 
-/* A pull generator with `reset` begins anew in each run; one without goes on, and says at its end
- * what it lacks. */
-static void a_callback_begins_each_run(void **state)
+/* A pull generator with `reset` restarts in each run. One without `reset` continues, and its error
+ * at the end names the missing function. */
+static void a_callback_restarts_in_each_run(void **state)
 {
     (void)state;
     quern_error err;
@@ -167,9 +175,8 @@ static void a_callback_begins_each_run(void **state)
     quern_model_free(m);
 }
 
-/* Validation data that ends with its first pass is refused before the first epoch, not behind it.
- */
-static void what_cannot_begin_anew_is_refused(void **state)
+/* Validation data that cannot restart is refused before the first epoch, not after it. */
+static void validation_that_cannot_restart_is_refused(void **state)
 {
     (void)state;
     quern_error err;
@@ -179,13 +186,13 @@ static void what_cannot_begin_anew_is_refused(void **state)
     quern_fit_opts o = { .steps_per_epoch = 3, .epochs = 2, .validation_data = v };
     assert_null(quern_fit_generator(m, g, &o, &err));
     assert_string_equal(err.where, "validation_data");
-    assert_true(strstr(err.text, "cannot begin anew") && strstr(err.hint, "reset"));
+    assert_true(strstr(err.text, "cannot restart") && strstr(err.hint, "reset"));
     assert_int_equal(train.at, 0);
     o.validation_data = g;
     assert_null(quern_fit_generator(m, g, &o, &err));
-    assert_string_equal(err.text, "is the generator that is trained on");
+    assert_string_equal(err.text, "is the generator of the training data");
     o.validation_data = v;
-    o.validation_freq = 2; /* once: it can */
+    o.validation_freq = 2; /* a single validation is possible */
     quern_history *h = quern_fit_generator(m, g, &o, &err);
     CHECK_OK(err.code, err);
     quern_history_free(h);
@@ -210,7 +217,7 @@ static int use_again(void *user, const quern_event *e, quern_error *err)
     return QUERN_OK;
 }
 
-static void a_generator_is_in_one_run(void **state)
+static void a_generator_belongs_to_one_run(void **state)
 {
     (void)state;
     counting c = { .most = -1 };
@@ -218,7 +225,7 @@ static void a_generator_is_in_one_run(void **state)
     quern_callback *hook = quern_callback_new(&(quern_hooks){ .on_epoch_end = use_again }, g);
     quern_model *m = line();
     quern_error err;
-    for (int run = 0; run < 2; run++) { /* the refusal ends nothing */
+    for (int run = 0; run < 2; run++) { /* the refusal does not affect the run */
         quern_fit_opts o = {
             .steps_per_epoch = 3, .epochs = 2, .callbacks = &hook, .n_callbacks = 1
         };
@@ -233,12 +240,12 @@ static void a_generator_is_in_one_run(void **state)
     quern_callback_free(hook);
     quern_generator_free(g);
     quern_model_free(m);
-    assert_int_equal(threads(), before);
+    assert_no_thread_left();
 }
 
 /* ---- a run that fails ---- */
 
-static void completed_epochs_are_kept(void **state)
+static void a_failed_run_keeps_completed_epochs(void **state)
 {
     (void)state;
     static const struct {
@@ -279,12 +286,12 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_function_validates_each_epoch),
         cmocka_unit_test(a_function_restarts),
-        cmocka_unit_test(a_callback_begins_each_run),
-        cmocka_unit_test(what_cannot_begin_anew_is_refused),
-        cmocka_unit_test(a_generator_is_in_one_run),
-        cmocka_unit_test(completed_epochs_are_kept),
+        cmocka_unit_test(a_callback_restarts_in_each_run),
+        cmocka_unit_test(validation_that_cannot_restart_is_refused),
+        cmocka_unit_test(a_generator_belongs_to_one_run),
+        cmocka_unit_test(a_failed_run_keeps_completed_epochs),
     };
-    pthread_t first; /* with which a sanitizer starts its own */
+    pthread_t first; /* a sanitizer starts its threads with it */
     if (pthread_create(&first, NULL, nothing, NULL) || pthread_join(first, NULL))
         return 1;
     before = threads();

@@ -1,5 +1,5 @@
-/* Budgets (P2, P3): the plan's parts and choices, refusing before anything is read, and what memory
- * cgroups leave. The whole process is held against its budget in tests/cli/budget.sh. */
+/* Memory budgets (P2, P3): the parts and choices of the plan, refusal before data is read, and the
+ * limits of memory cgroups. tests/cli/budget.sh compares the whole process with its budget. */
 #include "common.h"
 
 #include "base/base.h"
@@ -24,7 +24,7 @@ static int next(void *user, quern_batch *b, quern_error *err)
     return QUERN_OK;
 }
 
-/* A network whose values take more than the rest, so that there is something to choose. */
+/* A network whose activations dominate, so that the planner has choices. */
 static quern_model *wide(void)
 {
     quern_error err = { 0 };
@@ -58,7 +58,7 @@ static void parts_add_up(void **state)
                 !p.low_memory);
     assert_true(p.arena_lower_bound <= p.arena &&
                 p.arena <= p.arena_lower_bound + p.arena_lower_bound / 33 && p.readers >= 4 << 20);
-    /* 1.6 million numbers between the layers, a quarter of which is kept twice at least */
+    /* 1.6 million activations, a quarter of which is stored at least twice */
     assert_true(p.activations > 4 * batch * 512 * sizeof(float));
     int n = quern_plan_live(m, NULL, 0);
     size_t *live = calloc((size_t)n, sizeof *live), most = 0;
@@ -77,14 +77,13 @@ static void parts_add_up(void **state)
         quern_tensor w = quern_model_weight(m, i, NULL);
         weights += sizeof(float) * (size_t)quern_shape_count(&w.shape);
     }
-    assert_int_equal(with.callbacks - p.callbacks, weights); /* beside the history */
+    assert_int_equal(with.callbacks - p.callbacks, weights); /* in addition to the history */
     assert_true(with.weights >= weights && with.optimizer >= 2 * weights);
     quern_callback_free(stopping);
     quern_model_free(m);
 }
 
-/* What a budget gives; the weights that training under it leads to are put behind each other in
- * `weights`. */
+/* The plan for a budget. `weights` receives the concatenated weights after training under it. */
 static quern_plan under(size_t memory, int split, char *weights, size_t *size)
 {
     quern_error err = { 0 };
@@ -117,7 +116,7 @@ static quern_plan under(size_t memory, int split, char *weights, size_t *size)
     return p;
 }
 
-static void choices_change_no_number(void **state)
+static void plans_are_bit_identical(void **state)
 {
     (void)state;
     enum { room = 8 << 20, budgets = 12 };
@@ -125,7 +124,7 @@ static void choices_change_no_number(void **state)
     size_t size, n;
     int32_t low_memory = INT32_MAX, queue = 1, computed_again = 0;
     size_t large = quern__peak_bytes() + ((size_t)1 << 30);
-    under(large, QUERN_SPLIT_NEVER, first, &size); /* the process has been as high as it gets */
+    under(large, QUERN_SPLIT_NEVER, first, &size); /* the process has reached its peak */
     quern_plan free_plan = under(large, QUERN_SPLIT_NEVER, first, &size), p;
     assert_true(size > 0 && free_plan.max_queue_size == 10 && !free_plan.low_memory);
     p = under(1, QUERN_SPLIT_NEVER, other, &n);
@@ -136,7 +135,7 @@ static void choices_change_no_number(void **state)
         p = under(smallest + (free_plan.total - smallest) / budgets * (size_t)k, QUERN_SPLIT_NEVER,
                   other, &n);
         assert_true(p.fits && n == size && !memcmp(first, other, size));
-        int32_t own = p.low_memory + p.recompute; /* more is never used for less */
+        int32_t own = p.low_memory + p.recompute; /* a larger budget is never slower */
         assert_true(own < low_memory || (own == low_memory && p.max_queue_size >= queue));
         assert_true(p.recompute ? p.low_memory && p.relative_time > 1 && p.relative_time < 2.5
                                 : p.relative_time == 1);
@@ -149,8 +148,8 @@ static void choices_change_no_number(void **state)
     free(other);
 }
 
-/* Below that, batches go in parts: said, and the weights are the same but for rounding. */
-static void parts_change_rounding(void **state)
+/* A smaller budget uses micro-batches and warns; the weights differ by rounding only. */
+static void micro_batches_change_rounding(void **state)
 {
     (void)state;
     enum { room = 8 << 20 };
@@ -170,8 +169,8 @@ static void parts_change_rounding(void **state)
     free(other);
 }
 
-/* A model whose layers look at the whole batch is not divided unless that is asked for. */
-static void whole_batches_stay_whole(void **state)
+/* A model with layers that use the whole batch is not split without QUERN_SPLIT_ANY. */
+static void whole_batch_layers_are_not_split(void **state)
 {
     (void)state;
     static const char *const words[][2] = {
@@ -194,31 +193,32 @@ static void whole_batches_stay_whole(void **state)
                                  .split_batch = any ? QUERN_SPLIT_ANY : QUERN_SPLIT_AUTO };
             assert_int_equal(quern_plan_fit(m, NULL, &o, &p, &err), QUERN_BUDGET);
             if ((p.micro_batches > 1) != (any && i < 3))
-                fail_msg("%s, %s: %d parts", words[i][0], words[i][1], (int)p.micro_batches);
+                fail_msg("%s, %s: %d micro-batches", words[i][0], words[i][1],
+                         (int)p.micro_batches);
             quern_model_free(m);
         }
 }
 
-/* What writes checkpoints is planned with the memory that takes: BackupAndRestore as the option. */
-static void checkpoints_count(void **state)
+/* The plan includes the memory of checkpoints, also for BackupAndRestore. */
+static void the_plan_includes_checkpoints(void **state)
 {
     (void)state;
     quern_error err = { 0 };
     quern_model *m = wide();
     quern_callback *c =
-        quern_callback_from_spec("backup_and_restore /tmp/quern-nobody-writes-here", &err);
+        quern_callback_from_spec("backup_and_restore /tmp/quern-never-written", &err);
     assert_non_null(c);
     quern_plan none, own, backup;
     quern_fit_opts o = run;
     CHECK_OK(quern_plan_fit(m, NULL, &o, &none, &err), err);
-    o.checkpoint = "/tmp/quern-nobody-writes-here/c.keras";
+    o.checkpoint = "/tmp/quern-never-written/c.keras";
     CHECK_OK(quern_plan_fit(m, NULL, &o, &own, &err), err);
     o.checkpoint = NULL;
     o.callbacks = &c;
     o.n_callbacks = 1;
     CHECK_OK(quern_plan_fit(m, NULL, &o, &backup, &err), err);
     assert_true(own.callbacks >= none.callbacks + own.weights && backup.callbacks == own.callbacks);
-    assert_int_not_equal(access("/tmp/quern-nobody-writes-here", F_OK), 0);
+    assert_int_not_equal(access("/tmp/quern-never-written", F_OK), 0);
     quern_callback_free(c);
     quern_model_free(m);
 }
@@ -233,8 +233,8 @@ static void put(const char *folder, const char *name, const char *text)
     fclose(f);
 }
 
-/* Groups of both kinds, made up: the least that any of them leaves counts. */
-static void groups_limit(void **state)
+/* Fake cgroups of both versions: the smallest limit counts. */
+static void cgroups_limit(void **state)
 {
     (void)state;
     char folder[64] = "/tmp/quern-groups-XXXXXX", path[128];
@@ -254,23 +254,23 @@ static void groups_limit(void **state)
     put(folder, "c/memory.max", "max\n");
     assert_true(quern__process_limit(&now, 0, 0).bytes >= most || most == SIZE_MAX);
     put(folder, "c/memory.max",
-        "67108864\n"); /* of 64 MiB others hold 6 that cannot be thrown out */
+        "67108864\n"); /* other processes use 6 of the 64 MiB, which cannot be reclaimed */
     put(folder, "c/memory.current", "20971520\n");
     put(folder, "c/memory.stat", "anon 10485760\ninactive_file 6291456\nactive_file 4194304\n");
     quern__limit l = quern__process_limit(&now, 0, 0);
     assert_int_equal(l.bytes, (64 - (20 - 10 - 4)) << 20);
     assert_string_equal(l.name, "memory cgroup");
     assert_int_equal(quern__memory_for_files(), (64 - (20 - 10))
-                                                    << 20); /* what is cached now may make room */
+                                                    << 20); /* the page cache can be reclaimed */
     put(folder, "proc/cgroup", "4:cpu,memory:/a/b\n0::/\n");
     put(folder, "memory/a/memory.limit_in_bytes",
-        "50331648\n"); /* the parent is the narrower one */
+        "50331648\n"); /* the parent has the smaller limit */
     put(folder, "memory/a/memory.usage_in_bytes", "4194304\n");
     put(folder, "memory/a/b/memory.limit_in_bytes", "9223372036854771712\n");
     assert_int_equal(quern__process_limit(&now, 0, 0).bytes, 48 << 20);
-    put(folder, "memory/memory.limit_in_bytes", "1048576\n"); /* mounted as a container sees it */
+    put(folder, "memory/memory.limit_in_bytes", "1048576\n"); /* mounted as in a container */
     assert_int_equal(quern__process_limit(&now, 0, 0).bytes, 1 << 20);
-    quern__proc = proc; /* its own again: refused under a group that is made up, without a budget */
+    quern__proc = proc; /* the real /proc again: a fake cgroup refuses a run without a budget */
     quern_error err = { 0 };
     quern_model *m = model();
     quern_generator *g = quern_callback_generator(&(quern_callback_ops){ .next = next }, NULL);
@@ -308,8 +308,8 @@ static void count_warning(void *user, int level, const char *text)
 }
 
 /* Without /proc the memory of the process is unknown: a budget is refused, a limit is a warning,
- * and no number is made up. */
-static void without_proc_nothing_is_made_up(void **state)
+ * and no number is invented. */
+static void without_proc_no_number_is_invented(void **state)
 {
     (void)state;
     const char *proc = quern__proc;
@@ -339,9 +339,9 @@ static void without_proc_nothing_is_made_up(void **state)
     quern_model_free(m);
 }
 
-/* No two values that live at the same time overlap, and nothing is lower than what lives at a time.
- */
-static void places_do_not_overlap(void **state)
+/* Values that are live at the same time do not overlap, and the arena is not below its lower
+ * bound. */
+static void offsets_do_not_overlap(void **state)
 {
     (void)state;
     enum { most = 300, phases = 60 };
@@ -386,13 +386,13 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(parts_add_up),
-        cmocka_unit_test(choices_change_no_number),
-        cmocka_unit_test(parts_change_rounding),
-        cmocka_unit_test(whole_batches_stay_whole),
-        cmocka_unit_test(checkpoints_count),
-        cmocka_unit_test(groups_limit),
-        cmocka_unit_test(without_proc_nothing_is_made_up),
-        cmocka_unit_test(places_do_not_overlap),
+        cmocka_unit_test(plans_are_bit_identical),
+        cmocka_unit_test(micro_batches_change_rounding),
+        cmocka_unit_test(whole_batch_layers_are_not_split),
+        cmocka_unit_test(the_plan_includes_checkpoints),
+        cmocka_unit_test(cgroups_limit),
+        cmocka_unit_test(without_proc_no_number_is_invented),
+        cmocka_unit_test(offsets_do_not_overlap),
     };
     fill();
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,7 +1,6 @@
-/* Checkpoints: a run that is ended at any step and goes on gives the same bits as one that was not
- * (P12), whatever the source, the workers and the queue; broken files, other data and other models
- * are refused (P12); what cannot be written loses nothing (P20).
- */
+/* Checkpoints: a run that is stopped at any step and resumed is bit-identical to an uninterrupted
+ * run (P12), for any source, any number of workers and any queue. Damaged files, different data and
+ * different models are refused (P12). A failed write loses nothing (P20). */
 #include "run_files.h"
 
 #include "source/csv/csv.h"
@@ -32,7 +31,7 @@ typedef enum kind {
     KINDS
 } kind;
 
-/* A stream without an end that cannot say where it is. */
+/* An infinite stream without a resume position. */
 static int next_batch(void *user, quern_batch *b, quern_error *err)
 {
     int *at = user;
@@ -67,7 +66,7 @@ static quern_generator *source(kind k, int *at)
     snprintf(csv, sizeof csv, k == BAD_CSV ? "%s.bad" : "%s.csv", path);
     snprintf(numbers, sizeof numbers,
              k == GZIPPED ? "x=%s.x.gz y=%s.y.gz" : "x=%s.x.npy y=%s.y.npy", path, path);
-    quern__csv_block = k == BAD_CSV ? 16 : 0; /* which is shuffled by blocks then */
+    quern__csv_block = k == BAD_CSV ? 16 : 0; /* which is then shuffled by file blocks */
     quern_generator *g =
         k == CALLBACK   ? quern_callback_generator(&pull, at)
         : k == FUNCTION ? quern_function_generator(yield_batches, NULL)
@@ -80,8 +79,8 @@ static quern_generator *source(kind k, int *at)
     return g;
 }
 
-/* Everything that keeps something: dropout, moving means, moments, a plateau, early stopping with
- * the best weights. */
+/* Everything that has a state: dropout, moving means, moments, a plateau, early stopping with the
+ * best weights. */
 static quern_model *everything(void)
 {
     quern_error err = { 0 };
@@ -94,7 +93,7 @@ static quern_model *everything(void)
 }
 
 typedef struct ending {
-    int64_t after, done; /* the step behind which the run is ended; 0: none */
+    int64_t after, done; /* the step after which the run is stopped; 0: never */
 } ending;
 
 static int on_batch(void *user, const quern_event *e, quern_error *err)
@@ -106,7 +105,7 @@ static int on_batch(void *user, const quern_event *e, quern_error *err)
     return QUERN_OK;
 }
 
-/* One run, which may be ended behind a step; its history, or NULL with the error. */
+/* One run, which may be stopped after a step. Returns its history, or NULL with the error. */
 static quern_history *run(quern_model *m, kind k, quern_fit_opts o, ending *end, quern_error *err)
 {
     static const quern_hooks hooks = { .on_train_batch_end = on_batch };
@@ -167,7 +166,7 @@ static void check_history(const quern_history *a, const quern_history *b)
         }
 }
 
-static void a_run_goes_on_to_the_same_bits(void **state)
+static void a_resumed_run_is_bit_identical(void **state)
 {
     (void)state;
     for (kind k = 0; k < KINDS; k++) {
@@ -193,7 +192,7 @@ static void a_run_goes_on_to_the_same_bits(void **state)
             assert_string_equal(quern_history_reason(h), "interrupted");
             quern_history_free(h);
             quern_model_free(m);
-            m = everything(); /* as it was before the run */
+            m = everything(); /* as before the run */
             o = (quern_fit_opts){ .resume = 1,
                                   .max_queue_size = 1 + (int32_t)(step % 3),
                                   .workers = k <= STEPS || k == BAD_NUMBERS || k == BAD_STEPS
@@ -218,8 +217,8 @@ static void a_run_goes_on_to_the_same_bits(void **state)
     }
 }
 
-/* Each epoch by a run of its own: the sums of one do not go on in the next. */
-static void epochs_of_several_runs_are_those_of_one(void **state)
+/* Each epoch is a run of its own: metric sums do not continue in the next. */
+static void epochs_of_several_runs_equal_those_of_one(void **state)
 {
     (void)state;
     for (kind k = 0; k < KINDS; k++)
@@ -249,7 +248,7 @@ static void epochs_of_several_runs_are_those_of_one(void **state)
         }
 }
 
-/* A checkpoint behind step 9 and, before it, one behind step 6; the model of a whole run. */
+/* Checkpoints after steps 6 and 9, and the model of the whole run. */
 static quern_model *two_checkpoints(void)
 {
     quern_error err = { 0 };
@@ -288,9 +287,9 @@ static void write_file(const char *to, const char *bytes, long n)
     assert_true(f && fwrite(bytes, 1, (size_t)n, f) == (size_t)n && !fclose(f));
 }
 
-/* Cut short or changed, the newest is left for the one before it; a slow run looks at every byte.
- */
-static void broken_files_are_left(void **state)
+/* If the newest file is truncated or changed, the previous one is used. The slow run changes every
+ * byte. */
+static void damaged_files_are_skipped(void **state)
 {
     (void)state;
     long n, m, by = getenv("QUERN_SLOW") ? 97 : 4999;
@@ -306,9 +305,8 @@ static void broken_files_are_left(void **state)
         quern_error err = { 0 };
         quern_checkpoint at;
         assert_int_equal(quern_checkpoint_read(path, &at, &err), QUERN_OK);
-        goes_on(
-            straight,
-            33 - at.batches); /* a byte that nothing depends on (a date) leaves the newest good */
+        goes_on(straight,
+                33 - at.batches); /* a byte without effect (a date) leaves the newest file valid */
         assert_true(at.batches == 6 || at.batches == 9);
     }
     free(newest);
@@ -316,7 +314,7 @@ static void broken_files_are_left(void **state)
     quern_model_free(straight);
 }
 
-static void what_is_another_run_is_refused(void **state)
+static void another_run_is_refused(void **state)
 {
     (void)state;
     quern_model_free(two_checkpoints());
@@ -326,11 +324,11 @@ static void what_is_another_run_is_refused(void **state)
         int other_data, no_shuffle, seed;
         const char *text, *optimizer;
     } all[] = { { "input 6 | dense 17 tanh | dropout 0.2 | batch_normalization | dense 3 softmax",
-                  batch, 0, 0, 7, "another model", NULL },
+                  batch, 0, 0, 7, "a different model", NULL },
                 { NULL, 20, 0, 0, 7, "batch_size", NULL },
-                { NULL, batch, 1, 0, 7, "other data", NULL },
+                { NULL, batch, 1, 0, 7, "different data", NULL },
                 { NULL, batch, 0, 1, 7, "shuffle", NULL },
-                { NULL, batch, 0, 0, 7, "compiled otherwise", "sgd" },
+                { NULL, batch, 0, 0, 7, "different compile arguments", "sgd" },
                 { NULL, batch, 0, 0, 8, "seed", NULL } };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         quern_error err = { 0 };
@@ -356,7 +354,7 @@ static void what_is_another_run_is_refused(void **state)
     }
 }
 
-/* It cannot follow a child that starts threads. */
+/* ThreadSanitizer cannot follow a child process that starts threads. */
 static void skip_under_threads_sanitizer(void)
 {
 #ifdef __SANITIZE_THREAD__
@@ -364,7 +362,7 @@ static void skip_under_threads_sanitizer(void)
 #endif
 }
 
-/* Where nothing can be written, or only so much, the run ends with an error and the good file
+/* If the disk cannot be written, or is full after some bytes, the run fails and the valid file
  * stays. */
 static void a_full_disk_loses_nothing(void **state)
 {
@@ -398,9 +396,9 @@ static void a_full_disk_loses_nothing(void **state)
     quern_model_free(straight);
 }
 
-/* Killed at any moment, within the writing of a checkpoint too, there is a good one and the run
- * goes on to the same bits. */
-static void a_killed_run_goes_on(void **state)
+/* After SIGKILL at any moment, also during the write of a checkpoint, a valid checkpoint exists and
+ * the resumed run is bit-identical. */
+static void a_killed_run_resumes(void **state)
 {
     (void)state;
     skip_under_threads_sanitizer();
@@ -479,11 +477,11 @@ static int clear_up(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(a_run_goes_on_to_the_same_bits),
-                                        cmocka_unit_test(epochs_of_several_runs_are_those_of_one),
-                                        cmocka_unit_test(broken_files_are_left),
-                                        cmocka_unit_test(what_is_another_run_is_refused),
+    const struct CMUnitTest tests[] = { cmocka_unit_test(a_resumed_run_is_bit_identical),
+                                        cmocka_unit_test(epochs_of_several_runs_equal_those_of_one),
+                                        cmocka_unit_test(damaged_files_are_skipped),
+                                        cmocka_unit_test(another_run_is_refused),
                                         cmocka_unit_test(a_full_disk_loses_nothing),
-                                        cmocka_unit_test(a_killed_run_goes_on) };
+                                        cmocka_unit_test(a_killed_run_resumes) };
     return cmocka_run_group_tests(tests, set_up, clear_up);
 }

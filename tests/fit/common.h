@@ -1,4 +1,4 @@
-/* What the tests of fit share: a small data set, a model, and fitting that must not fail. */
+/* Shared by the tests of fit: a small data set, a model, and a fit that must succeed. */
 #ifndef QUERN_TESTS_FIT_COMMON_H
 #define QUERN_TESTS_FIT_COMMON_H
 
@@ -50,8 +50,7 @@ static inline quern_history *fit(quern_model *m, quern_generator *g, quern_fit_o
     return h;
 }
 
-/* How many entries a folder has: of /proc/self, as many as the process has descriptors or threads.
- */
+/* The number of entries of a folder: in /proc/self, the descriptors or threads of the process. */
 static inline int entries(const char *of)
 {
     int n = 0;

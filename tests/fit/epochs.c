@@ -1,6 +1,6 @@
-/* What holds in every epoch of every kind of source: each record comes exactly once, for batches of
- * one record, of more than there are, and all between, for any number of workers, shuffled or not
- * (P5); and no descriptor and no thread is more than after the first epoch (P4). */
+/* Properties of every epoch of every kind of source: each record occurs exactly once, for batches
+ * from one record to more than all, for any number of workers, shuffled or not (P5); the numbers of
+ * descriptors and threads do not grow after the first epoch (P4). */
 #include "kinds.h"
 
 #include "queue/queue.h"
@@ -13,7 +13,7 @@ static int row_of(const float *row)
     return i;
 }
 
-/* Takes an epoch's batches; every record must come once, with its own target. */
+/* Takes the batches of an epoch. Every record must occur once, with its own target. */
 static void take_epoch(quern__queue *q, const char *what, int64_t epoch, int64_t size)
 {
     quern_error err = { 0 };
@@ -55,14 +55,14 @@ static void once(const struct kind *k, int64_t size, int workers, int depth, boo
     if (!q)
         fail_msg("%s: %s: %s", k->words, err.where, err.text);
     for (int64_t epoch = 0; epoch < 3; epoch++) {
-        position = 0; /* streams without an end begin anew with each */
+        position = 0; /* infinite streams restart with each */
         take_epoch(q, k->words, epoch, size);
     }
     quern__queue_close(q);
     quern_generator_free(g);
 }
 
-static void each_record_comes_once(void **state)
+static void each_record_occurs_once(void **state)
 {
     static const int64_t sizes[] = { batch, 1, 2, 51, records - 1, records, records + 1 };
     static const int workers[] = { 1, 0, 3, 16 };
@@ -128,7 +128,7 @@ static int note_loss(void *user, const quern_event *event, quern_error *err)
     return QUERN_OK;
 }
 
-/* What lies in the history's file is what callbacks were told; a column may come later. */
+/* The history file holds the values that callbacks received; a column may start later. */
 static void history_is_kept(void **state)
 {
     enum { many = 1100, freq = 600 };
@@ -169,7 +169,7 @@ static void history_is_kept(void **state)
 int main(void)
 {
     fill();
-    const struct CMUnitTest tests[] = { cmocka_unit_test(each_record_comes_once),
+    const struct CMUnitTest tests[] = { cmocka_unit_test(each_record_occurs_once),
                                         cmocka_unit_test(nothing_grows),
                                         cmocka_unit_test(history_is_kept) };
     return cmocka_run_group_tests(tests, write_files, remove_files);

@@ -1,5 +1,6 @@
-/* The first error arrives whole (P13): one at each stage of a run, on the caller's thread, on a
- * reader's, on one of eight readers; where it happened and what it is, out of fit within a step. */
+/* The first error is reported completely (P13): one error at each stage of a run, on the caller's
+ * thread, on a reader thread, on one of eight reader threads. Fit reports place and fact within a
+ * step. */
 #include "check.h"
 
 #include <quern/quern.h>
@@ -10,7 +11,7 @@ enum { records = 96, batch = 8, bad = 37 }; /* record 37 is in batch 4, counted 
 static char csv[64] = "/tmp/quern-errors-XXXXXX", valid[64] = "/tmp/quern-errors-XXXXXX";
 static int n_steps;
 
-/* What a stage is broken by, and what is to be said. */
+/* The cause of a failure at a stage, and the expected error. */
 typedef enum stage {
     NONE,
     READ,
@@ -27,7 +28,7 @@ typedef enum stage {
 typedef struct broken {
     stage stage;
     const char *where, *said;
-    int steps; /* that may have been made by then, at most */
+    int steps; /* the most steps before the error */
 } broken;
 
 static const broken table[] = {
@@ -40,7 +41,7 @@ static const broken table[] = {
     { PARSE, ":39", "column 'b'", 5 }, /* the header is line 1 */
     { COLUMN, ":39", "2 fields, expected 3", 5 },
     { CHECKPOINT, "/nowhere/c.keras", "cannot be written",
-      15 }, /* behind epoch 1, while training goes on */
+      15 }, /* after epoch 1, during training */
     { VALIDATION, ":39", "column 'b'", 12 },
 };
 
@@ -91,7 +92,7 @@ static int count(void *user, const quern_event *event, quern_error *err)
     return err->code = QUERN_USER;
 }
 
-/* Trains until it fails. Tables are read by one thread. */
+/* Trains until it fails. Tables have one reader thread. */
 static void run(const broken *k, int workers, quern_error *err)
 {
     bool table_data = k->stage == PARSE || k->stage == COLUMN;
@@ -133,7 +134,7 @@ static void run(const broken *k, int workers, quern_error *err)
     quern_model_free(m);
 }
 
-static void errors_arrive_whole(void **state)
+static void errors_are_reported_completely(void **state)
 {
     (void)state;
     static const int workers[] = { 0, 1, 8 };
@@ -152,8 +153,8 @@ static void errors_arrive_whole(void **state)
         }
 }
 
-/* What cannot be opened is told before a run begins. */
-static void opening_fails_whole(void **state)
+/* A file that cannot be opened is an error before the run starts. */
+static void failed_open_leaves_no_state(void **state)
 {
     (void)state;
     quern_error err = { 0 };
@@ -164,8 +165,8 @@ static void opening_fails_whole(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(errors_arrive_whole),
-                                        cmocka_unit_test(opening_fails_whole) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(errors_are_reported_completely),
+                                        cmocka_unit_test(failed_open_leaves_no_state) };
     close(mkstemp(csv));
     close(mkstemp(valid));
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,16 +1,16 @@
-/* Training from generators: flat memory (P1, P21), how far they are advanced (P6), what happens
- * when they end (P7), validation (P8), order (P9), options (P10), arrays against streams bit for
- * bit (P11), with and without a queue (P5), one run against real Keras. */
+/* Training from generators: flat memory (P1, P21), the number of batches that a run takes (P6), the
+ * end of the data (P7), validation (P8), order (P9), options (P10), arrays and streams
+ * bit-identical (P11), with and without a queue (P5), one run against real Keras. */
 #include "common.h"
 #include "tensors.h"
 
 #include <pthread.h>
 #include <unistd.h>
 
-/* A stream over the records: batches of `batch`, at most `most` of them in all, endless when
+/* A stream over the records: batches of `batch`, at most `most` batches in total; infinite if
  * negative. */
 typedef struct stream {
-    int at, batch, calls, most, resets, again; /* again: so many more after a reset */
+    int at, batch, calls, most, resets, again; /* again: number of batches after a reset */
     int first[64];                             /* first record of each batch */
     const float *weight_of_class;
 } stream;
@@ -49,8 +49,8 @@ static int stream_reset(void *user, quern_error *err)
 static const quern_callback_ops streaming = { stream_next, stream_reset },
                                 endless = { stream_next, NULL };
 
-/* P11, P5: arrays, a stream of the same batches, with and without a queue, with class weights: the
- * same weights and logs. */
+/* P11, P5: arrays and a stream of the same batches, with and without a queue, with class weights,
+ * give the same weights and logs. */
 static void arrays_and_streams_agree(void **state)
 {
     (void)state;
@@ -87,7 +87,7 @@ static void arrays_and_streams_agree(void **state)
     quern_model_free(want);
 }
 
-/* P11: class weights multiply sample weights: the same as weights that were multiplied before. */
+/* P11: class weights multiply sample weights: the result equals that of premultiplied weights. */
 static void weights_multiply(void **state)
 {
     (void)state;
@@ -118,8 +118,8 @@ static void weights_multiply(void **state)
     quern_model_free(b);
 }
 
-/* P6: as many batches as the run needs, and the next one read is the next in line. */
-static void a_generator_is_advanced_exactly(void **state)
+/* P6: the run takes as many batches as it needs, and the next read continues after them. */
+static void a_run_takes_the_exact_number_of_batches(void **state)
 {
     (void)state;
     quern_model *m = model();
@@ -144,8 +144,8 @@ static void a_generator_is_advanced_exactly(void **state)
     quern_model_free(m);
 }
 
-/* P7: one short, empty, under each policy. */
-static void ending_early_follows_the_policy(void **state)
+/* P7: a short and an empty pass, under each policy. */
+static void an_early_end_follows_the_policy(void **state)
 {
     (void)state;
     const char *reasons[] = { "exhausted", "failed", "completed" };
@@ -162,7 +162,7 @@ static void ending_early_follows_the_policy(void **state)
         if (policy == QUERN_EXHAUSTED_ERROR)
             assert_non_null(strstr(err.text, "epoch 2 ended after 3 of 4 steps"));
         else
-            assert_int_equal(s.calls, policy ? 8 : 7); /* one of the next pass */
+            assert_int_equal(s.calls, policy ? 8 : 7); /* one batch of the next pass */
         quern_history_free(h);
         quern_generator_free(g);
         stream none = { .batch = 8, .most = 0 };
@@ -177,7 +177,8 @@ static void ending_early_follows_the_policy(void **state)
     stream s = { .batch = 8, .most = 6 };
     quern_generator *g = quern_callback_generator(&endless, &s);
     quern_history *h = fit(m, g, (quern_fit_opts){ .epochs = 9, .steps_per_epoch = 4 });
-    assert_int_equal(quern_history_epochs(h), 2); /* 4 steps, then 2: never an epoch over none */
+    assert_int_equal(quern_history_epochs(h),
+                     2); /* 4 steps, then 2: an epoch never has zero batches */
     assert_string_equal(quern_history_reason(h), "exhausted");
     quern_history_free(h);
     quern_generator_free(g);
@@ -198,7 +199,7 @@ static int in_order(void *user, const float *const *out, int64_t n)
     return 0;
 }
 
-/* P9: predictions come in the order of the records. */
+/* P9: predictions are in the order of the records. */
 static void predict_keeps_order(void **state)
 {
     (void)state;
@@ -220,7 +221,7 @@ static void predict_keeps_order(void **state)
     quern_model_free(twin);
 }
 
-/* P10: what cannot apply is refused by name. */
+/* P10: an option that cannot apply is refused by name. */
 static void options_are_refused_by_name(void **state)
 {
     (void)state;
@@ -297,8 +298,8 @@ static int own_loop(quern_yielder *y, void *arg)
     return QUERN_OK;
 }
 
-/* A function on its own thread: as many batches as asked; its error arrives whole (P13); started
- * and stopped often (P4). */
+/* A function on its own thread: as many batches as requested; its error is reported completely
+ * (P13); repeated start and stop (P4). */
 static void a_function_yields(void **state)
 {
     (void)state;
@@ -319,8 +320,8 @@ static void a_function_yields(void **state)
     quern_model_free(m);
 }
 
-/* Another program, through the library: one that ends at once is empty, one that is none says so.
- */
+/* A generator program through the library: a program that ends at once is empty; a missing program
+ * is an error. */
 static void a_program_generates(void **state)
 {
     (void)state;
@@ -335,14 +336,14 @@ static void a_program_generates(void **state)
 
 static void *stop_soon(void *done)
 {
-    do { /* the program may not run yet */
+    do { /* the program may not have started yet */
         usleep(20000);
         quern_programs_stop();
     } while (!__atomic_load_n((int *)done, __ATOMIC_ACQUIRE));
     return NULL;
 }
 
-/* All programs are told to stop, wherever that is asked for. */
+/* quern_programs_stop stops all programs, from any caller. */
 static void programs_are_stopped(void **state)
 {
     (void)state;
@@ -374,8 +375,8 @@ static void say(void *user, int level, const char *text)
     *(int *)user += level > 0 && *text != 0;
 }
 
-/* P1, P21: a plan is made before anything runs, and after the first epoch nothing is allocated,
- * however many follow. */
+/* P1, P21: the plan precedes the run, and after the first epoch nothing is allocated, for any
+ * number of epochs. */
 static void memory_is_flat(void **state)
 {
     (void)state;
@@ -418,7 +419,7 @@ static void memory_is_flat(void **state)
     quern_set_memory(NULL, NULL);
 }
 
-/* A .npy of float64, as NumPy wrote it. */
+/* A .npy of float64 from NumPy. */
 static double *load(const char *name, long *n)
 {
     char path[512], head[10];
@@ -436,8 +437,7 @@ static double *load(const char *name, long *n)
     return out;
 }
 
-/* A model that Keras wrote, trained on the data it was trained on: Keras's own history and weights.
- */
+/* A model and data from Keras: the history and the weights of Keras. */
 static void trains_as_keras_does(void **state)
 {
     (void)state;
@@ -484,8 +484,8 @@ int main(void)
     fill();
     const struct CMUnitTest tests[] = { cmocka_unit_test(weights_multiply),
                                         cmocka_unit_test(arrays_and_streams_agree),
-                                        cmocka_unit_test(a_generator_is_advanced_exactly),
-                                        cmocka_unit_test(ending_early_follows_the_policy),
+                                        cmocka_unit_test(a_run_takes_the_exact_number_of_batches),
+                                        cmocka_unit_test(an_early_end_follows_the_policy),
                                         cmocka_unit_test(predict_keeps_order),
                                         cmocka_unit_test(options_are_refused_by_name),
                                         cmocka_unit_test(a_function_yields),

@@ -1,5 +1,5 @@
-/* A checkpoint keeps the kind of processor that computed it, and one whose bits differ is told when
- * the run goes on (P12). */
+/* A checkpoint stores the instruction set that computed it. A resumed run with kernels of different
+ * rounding warns (P12). */
 #include "base/isa.h"
 #include "common.h"
 #include "files/files.h"
@@ -27,7 +27,7 @@ static void run_until(int epochs)
     quern_model_free(m);
 }
 
-/* Puts another kind into the checkpoint; NULL: none, as files of before have it. */
+/* Writes another instruction set into the checkpoint; NULL: none, as in older files. */
 static void rewrite(const char *isa)
 {
     enum { n = 4 };
@@ -54,7 +54,7 @@ static void rewrite(const char *isa)
         quern__free(all[k].bytes);
 }
 
-static void another_kind_is_told(void **state)
+static void another_instruction_set_warns(void **state)
 {
     (void)state;
     quern_error err = { 0 };
@@ -69,8 +69,8 @@ static void another_kind_is_told(void **state)
     assert_string_equal(said, "");
     rewrite("vector9000");
     run_until(3);
-    if (!strstr(said, "computed by vector9000, this one goes on by ") || !strstr(said, widest) ||
-        !strstr(said, "which rounds otherwise; this processor has no kind of its bits"))
+    if (!strstr(said, "used vector9000 kernels, this run uses ") || !strstr(said, widest) ||
+        !strstr(said, "which round differently; this processor has no kernels with equal results"))
         fail_msg("said: %s", said);
     rewrite(NULL);
     run_until(4);
@@ -95,6 +95,6 @@ static void another_kind_is_told(void **state)
 int main(void)
 {
     fill();
-    const struct CMUnitTest tests[] = { cmocka_unit_test(another_kind_is_told) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(another_instruction_set_warns) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

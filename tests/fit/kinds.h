@@ -1,5 +1,5 @@
-/* Every kind of source that gives the records of common.h, and the files of those that read some.
- */
+/* Every kind of source for the records of common.h, and the files of the sources that read
+ * files. */
 #ifndef QUERN_TESTS_FIT_KINDS_H
 #define QUERN_TESTS_FIT_KINDS_H
 
@@ -110,7 +110,7 @@ static int fill_batch(quern_batch *b, int64_t first)
     return QUERN_OK;
 }
 
-/* A stream without an end. */
+/* An infinite stream. */
 static int next(void *user, quern_batch *b, quern_error *err)
 {
     int *at = user;
@@ -141,7 +141,7 @@ static int by_number(void *user, quern_batch *b, quern_error *err)
     return QUERN_OK;
 }
 
-static int position; /* of the streams without an end */
+static int position; /* of the infinite streams */
 
 static quern_generator *from_array(const char *w) { return (void)w, array(); }
 static quern_generator *from_numbers(const char *w)
@@ -163,7 +163,7 @@ static quern_generator *from_files(const char *w)
                                 NULL);
 }
 
-/* As of a file that is too large to be shuffled by a window alone. */
+/* As for a file that is too large for the shuffle buffer alone. */
 static quern_generator *from_blocks(const char *w)
 {
     quern__csv_block = 64;
@@ -175,9 +175,9 @@ static quern_generator *from_blocks(const char *w)
 static const struct kind {
     const char *words; /* each % is the folder */
     quern_generator *(*open)(const char *words);
-    bool many;  /* read by several workers; the others refuse more than one */
+    bool many;  /* several reader threads are possible; the other sources refuse more than one */
     bool ends;  /* after an epoch, so that batches may have any size */
-    bool mixed; /* the file has an order of its own */
+    bool mixed; /* the file defines the order */
 } kinds[] = {
     { "arrays", from_array, true, true },
     { "numbers", from_numbers, true, true },

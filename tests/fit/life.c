@@ -1,6 +1,6 @@
-/* The life of the library in a program: models are made, trained from every kind of generator,
- * watched, saved, opened, applied and freed. It is run under valgrind too (tests/cli/valgrind.sh),
- * where nothing may be left. */
+/* All phases of the library in a program: models are created, trained from every kind of generator,
+ * profiled, saved, opened, applied and freed. tests/cli/valgrind.sh runs it under valgrind, where
+ * no block may be left. */
 #include "check.h"
 
 #include <quern/quern.h>
@@ -92,7 +92,7 @@ static quern_model *made(void)
     return m;
 }
 
-/* Two epochs from a generator, which goes. */
+/* Two epochs from a generator, which is then freed. */
 static void train(quern_model *m, quern_generator *g, const char *words, int workers)
 {
     static const quern_hooks hooks = { .on_epoch_end = count_epoch };
@@ -139,8 +139,8 @@ static void every_generator(void **state)
     unlink("life.best.keras");
 }
 
-/* A run that fails, one that ends early, and one that is made again from its checkpoint. */
-static void runs_that_end_otherwise(void **state)
+/* A run that fails, one that ends early, and one that resumes from its checkpoint. */
+static void failed_stopped_and_resumed_runs(void **state)
 {
     quern_error err = { 0 };
     quern_tensor in = inputs(), out = targets();
@@ -209,7 +209,7 @@ int main(void)
         y[i] = i % 3;
     }
     const struct CMUnitTest tests[] = { cmocka_unit_test(every_generator),
-                                        cmocka_unit_test(runs_that_end_otherwise),
+                                        cmocka_unit_test(failed_stopped_and_resumed_runs),
                                         cmocka_unit_test(files) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

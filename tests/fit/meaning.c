@@ -1,5 +1,5 @@
-/* P22 from C: the model learns the schema of its data once, keeps it in its file, and what comes
- * later is matched by name. */
+/* P22 from C: the model learns the schema of its data once, stores it in its file, and matches
+ * later data by name. */
 #include "check.h"
 
 #include <quern/quern.h>
@@ -148,7 +148,7 @@ static void arrays_are_packed(void **state)
                                1, &err) < 0);
 }
 
-/* Arrays in memory are compared with each other before anything is read. */
+/* Arrays in memory are compared with each other before data is read. */
 static void arrays_must_agree(void **state)
 {
     (void)state;

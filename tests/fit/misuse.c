@@ -1,5 +1,5 @@
-/* Calls that are wrong, each in a process of its own: a NULL or a number out of range is an error
- * that names the argument, or 0, NULL or NaN where there is none to fill; nothing dies of it. */
+/* Invalid calls, each in its own process: a NULL or a number out of range is an error that names
+ * the argument, or returns 0, NULL or NaN if the call has no error; the process never crashes. */
 #include "check.h"
 #include "tensors.h"
 
@@ -74,13 +74,13 @@ static quern_tokenizer *tokenizer(void)
 /* ---- the calls ---- */
 
 typedef struct call {
-    bool none;         /* there are not so many calls */
-    const char *name;  /* the call, as it is written */
-    const char *where; /* what the error must name; NULL: the call has no error to fill */
+    bool none;         /* an upper bound of the number of calls */
+    const char *name;  /* the call as written */
+    const char *where; /* the name in the expected error; NULL: the call has no error argument */
     bool failed;
 } call;
 
-/* A call that returns a status, a maker, and a getter. */
+/* A call that returns a status, a call that creates an object, and a getter. */
 #define STATUS(place, ...) \
     if (i == n++)          \
         return (call){ .name = #__VA_ARGS__, .where = place, .failed = (__VA_ARGS__) < 0 };
@@ -373,7 +373,7 @@ static call wrong_text(int i, quern_error *err)
     return (call){ .none = true };
 }
 
-/* ---- what is said to them ---- */
+/* ---- results ---- */
 
 static bool is_right(const call *c, const quern_error *err)
 {
@@ -399,7 +399,7 @@ static void wrong_calls_are_refused(void **state)
             if (!child) {
                 alarm(20);
                 quern_error err;
-                memset(&err, 0x55, sizeof err); /* it need not be zeroed */
+                memset(&err, 0x55, sizeof err); /* need not be zeroed */
                 call c = tables[t](i, &err);
                 _exit(c.none ? 2 : is_right(&c, &err) ? 0 : 1);
             }

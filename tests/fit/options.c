@@ -4,7 +4,7 @@
 
 #include <stddef.h>
 
-/* What a later version could have: fields behind those of this one. */
+/* A later version: fields after those of this version. */
 typedef struct later_fit_opts {
     quern_fit_opts now;
     int64_t later;
@@ -36,7 +36,7 @@ static void sizes_of_other_versions_are_understood(void **state)
     later_fit_opts o = { .now = { .epochs = 2 } };
     (void)state;
     assert_int_equal(fitted(&o, &err), 2); /* size 0: version 0.1 */
-    o.later = 1;                           /* and is not read then */
+    o.later = 1;                           /* and is then not read */
     assert_int_equal(fitted(&o, &err), 2);
     o.now.size = sizeof o.now;
     assert_int_equal(fitted(&o, &err), 2);
@@ -45,12 +45,12 @@ static void sizes_of_other_versions_are_understood(void **state)
     assert_string_equal(err.where, "quern_fit_generator");
     assert_non_null(strstr(err.text, "byte 176 of the options is set, this library knows 176"));
     assert_non_null(strstr(err.hint, "install the version"));
-    o.later = 0; /* a newer program that does not use what is newer */
+    o.later = 0; /* a newer program that does not use the new fields */
     assert_int_equal(fitted(&o, &err), 2);
     assert_int_equal(fitted(NULL, &err), 1);
 }
 
-static void a_size_that_cannot_be_is_an_error(void **state)
+static void an_invalid_size_is_an_error(void **state)
 {
     static const size_t wrong[] = { 1, 8, sizeof(quern_fit_opts) - 8, (size_t)1 << 20, SIZE_MAX };
     quern_error err;
@@ -71,8 +71,8 @@ static int64_t some_text(void *user, char *to, int64_t room, quern_error *err)
     return (*calls)++ == 0;
 }
 
-/* Each function that takes options refuses them, whatever it returns. */
-static void each_function_asks_for_the_size(void **state)
+/* Each function with options refuses an invalid size, whatever it returns. */
+static void each_function_checks_the_size(void **state)
 {
     quern_error err;
     quern_model *m = model();
@@ -121,7 +121,7 @@ static void each_function_asks_for_the_size(void **state)
     quern_model_free(m);
 }
 
-/* The layout of version 0.1 on machines of 64 bits: a program compiled for it works with every
+/* The layout of version 0.1 on 64-bit machines: a program that was compiled for it works with every
  * later library. */
 static void the_layout_of_version_0_1_stays(void **state)
 {
@@ -152,8 +152,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sizes_of_other_versions_are_understood),
-        cmocka_unit_test(a_size_that_cannot_be_is_an_error),
-        cmocka_unit_test(each_function_asks_for_the_size),
+        cmocka_unit_test(an_invalid_size_is_an_error),
+        cmocka_unit_test(each_function_checks_the_size),
         cmocka_unit_test(the_layout_of_version_0_1_stays),
     };
     fill();

@@ -1,15 +1,15 @@
-/* Where a generator is: saved behind every batch of a run, restored, the rest of the run is the
- * same (P12). */
+/* The resume position of a generator: saved after every batch of a run and restored, the rest of
+ * the run is the same (P12). */
 #include "common.h"
 
 #include "base/base.h"
 
 enum { most_batches = 64, batch = 10 };
 
-/* What was read, and where the generator said it was behind each batch. */
+/* The records that were read, and the position of the generator after each batch. */
 typedef struct told {
     int n, saved;
-    int64_t first[most_batches]; /* the first record, or number, of each batch that was read */
+    int64_t first[most_batches]; /* the first record, or number, of each batch */
     uint8_t state[most_batches][128];
     size_t size[most_batches];
     quern_generator *g;
@@ -39,7 +39,7 @@ static int read_numbered(void *user, quern_batch *b, quern_error *err)
     return QUERN_OK;
 }
 
-/* A counter that says where it is; batches of one record. */
+/* A counter with a resume position; batches of one record. */
 static int count_next(void *user, quern_batch *b, quern_error *err)
 {
     told *t = user;
@@ -75,7 +75,7 @@ static quern_generator *counter(told *t)
         t);
 }
 
-/* A run that saves behind each batch. */
+/* A run that saves the position after each batch. */
 static void run(quern_generator *g, told *t, quern_fit_opts o)
 {
     static const quern_hooks hooks = { .on_train_batch_end = on_batch_end };
@@ -89,8 +89,8 @@ static void run(quern_generator *g, told *t, quern_fit_opts o)
     quern_model_free(m);
 }
 
-/* 103 records are 11 batches a pass; epochs are passes, or 8 steps each, which end within passes.
- */
+/* 103 records are 11 batches per pass. Epochs are passes, or 8 steps each, which end within
+ * passes. */
 static void the_rest_of_a_run_is_the_same(void **state)
 {
     (void)state;
@@ -110,7 +110,7 @@ static void the_rest_of_a_run_is_the_same(void **state)
             g = quern_indexed_generator(read_numbered, &rest, records);
             assert_true(whole.size[k] > 0 && whole.size[k] <= 128);
             CHECK_OK(quern_generator_restore(g, whole.state[k], whole.size[k], &err), err);
-            if (k + 1 < all) /* as many batches as are missing; all epochs are one */
+            if (k + 1 < all) /* the missing batches, as one epoch */
                 run(g, &rest,
                     (quern_fit_opts){ .steps_per_epoch = all - k - 1,
                                       .batch_size = batch,
@@ -119,8 +119,7 @@ static void the_rest_of_a_run_is_the_same(void **state)
             assert_memory_equal(rest.first, whole.first + k + 1, sizeof(int64_t) * (size_t)rest.n);
             quern_generator_free(g);
         }
-        /* without steps an epoch that was begun ends where its pass does, and the next is a whole
-         * one */
+        /* without steps, an unfinished epoch ends with its pass, and the next epoch is complete */
         told rest = { 0 };
         quern_error err = { 0 };
         g = quern_indexed_generator(read_numbered, &rest, records);
@@ -132,9 +131,9 @@ static void the_rest_of_a_run_is_the_same(void **state)
     }
 }
 
-/* A pull callback is saved behind the batch that was trained on, however far the queue has read
- * ahead. */
-static void a_callback_says_where_it_is(void **state)
+/* The position of a pull callback is that after the last trained batch, however far the queue has
+ * read ahead. */
+static void a_callback_has_a_position(void **state)
 {
     (void)state;
     told whole = { 0 };
@@ -160,7 +159,7 @@ static void a_callback_says_where_it_is(void **state)
 
 static int no_function(quern_yielder *y, void *arg) { return (void)y, (void)arg, QUERN_OK; }
 
-static void what_cannot_is_named(void **state)
+static void a_source_without_a_position_is_named(void **state)
 {
     (void)state;
     char path[64], bytes[128];
@@ -194,7 +193,7 @@ static int on_begin(void *user, const quern_event *e, quern_error *err)
     return QUERN_OK;
 }
 
-static void what_does_not_fit_is_refused(void **state)
+static void another_position_is_refused(void **state)
 {
     (void)state;
     told t = { 0 }, other = { 0 };
@@ -212,7 +211,7 @@ static void what_does_not_fit_is_refused(void **state)
 
     g = quern_indexed_generator(read_numbered, &other, records);
     for (size_t i = 0; i < size;
-         i++) { /* any bytes: refused, or a place that a run refuses or begins at */
+         i++) { /* any bytes: refused, or a position at which a run starts or fails */
         uint8_t bad[128];
         memcpy(bad, t.state[3], size);
         bad[i] ^= 0x81;
@@ -254,8 +253,8 @@ int main(void)
 {
     fill();
     const struct CMUnitTest tests[] = { cmocka_unit_test(the_rest_of_a_run_is_the_same),
-                                        cmocka_unit_test(a_callback_says_where_it_is),
-                                        cmocka_unit_test(what_cannot_is_named),
-                                        cmocka_unit_test(what_does_not_fit_is_refused) };
+                                        cmocka_unit_test(a_callback_has_a_position),
+                                        cmocka_unit_test(a_source_without_a_position_is_named),
+                                        cmocka_unit_test(another_position_is_refused) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

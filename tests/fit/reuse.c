@@ -1,5 +1,5 @@
-/* An error is used again, its code is what functions return, and a hook cannot change the model of
- * its run. */
+/* An error struct can be reused, its code is the return value of functions, and a hook cannot
+ * change the model of its run. */
 #include "check.h"
 
 #include <quern/quern.h>
@@ -28,21 +28,21 @@ static quern_model *ready(void)
     return m;
 }
 
-/* ---- an error is used again ---- */
+/* ---- reuse of an error ---- */
 
-static void an_error_may_be_used_again(void **state)
+static void an_error_can_be_reused(void **state)
 {
     quern_error err;
     (void)state;
     memset(&err, 0x55, sizeof err);
     assert_null(quern_model_from_spec("input 2 | nonsense", 1, &err));
     assert_int_equal(err.code, QUERN_NOTFOUND);
-    assert_null(quern_model_open("not/there.keras", &err)); /* the later failure is told */
+    assert_null(quern_model_open("not/there.keras", &err)); /* the later failure is reported */
     assert_string_equal(err.where, "not/there.keras");
     quern_model *m = fresh();
     assert_int_equal(quern_compile(m, "sgd", "sparse_categorical_crossentropy", NULL, &err),
                      QUERN_OK);
-    assert_int_equal(err.code, QUERN_OK); /* a success tells that too */
+    assert_int_equal(err.code, QUERN_OK); /* a success resets the error */
     assert_string_equal(err.text, "");
     quern_compile(m, "nonsense", NULL, NULL, &err);
     quern_error_clear(&err);
@@ -51,9 +51,9 @@ static void an_error_may_be_used_again(void **state)
     quern_model_free(m);
 }
 
-/* What is returned is the error's code, and it is so without an error too; `where` is the caller's
+/* The return value is the error's code, also without an error struct; `where` is the caller's
  * path. */
-static void the_status_is_that_of_the_error(void **state)
+static void the_status_equals_the_error_code(void **state)
 {
     static const char *const paths[] = { "no/such/m.keras", "no/such/m.h5", "no/such/m.weights.h5",
                                          "no/such/m.npz", "no/such/m.safetensors" };
@@ -102,7 +102,7 @@ static int meddle(void *user, const quern_event *e, quern_error *err)
     d->evaluate = (int)quern_evaluate(m, &array, &labels, NULL, 4, logs, &own);
     d->predict = quern_predict_on_batch(m, &array, outputs, &own);
     d->schema = quern_model_set_schema(m, NULL, &own);
-    quern_model_free(m); /* it is not */
+    quern_model_free(m); /* the hook does not change it */
     return QUERN_OK;
 }
 
@@ -128,7 +128,7 @@ static void a_hook_cannot_change_the_model_of_its_run(void **state)
         assert_int_equal(d.evaluate, end ? 8 : QUERN_INVALID);
         assert_int_equal(d.test, end ? QUERN_OK : QUERN_INVALID);
         assert_int_equal(d.predict, QUERN_OK);
-        for (int i = 0; i < 2; i++) /* the run is as it would have been */
+        for (int i = 0; i < 2; i++) /* the run is unaffected */
             assert_true(quern_history_value(h, "loss", i) == quern_history_value(same, "loss", i));
         quern_history_free(h);
         quern_history_free(same);
@@ -141,8 +141,8 @@ static void a_hook_cannot_change_the_model_of_its_run(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(an_error_may_be_used_again),
-                                        cmocka_unit_test(the_status_is_that_of_the_error),
+    const struct CMUnitTest tests[] = { cmocka_unit_test(an_error_can_be_reused),
+                                        cmocka_unit_test(the_status_equals_the_error_code),
                                         cmocka_unit_test(
                                             a_hook_cannot_change_the_model_of_its_run) };
     return cmocka_run_group_tests(tests, NULL, NULL);

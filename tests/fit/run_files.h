@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <zlib.h>
 
-/* `bad`: with rows that cannot be used between the good ones. */
+/* `bad`: with bad records between the good ones. */
 static inline void write_csv(const char *to, bool bad)
 {
     FILE *f = fopen(to, "w");
@@ -23,8 +23,8 @@ static inline void write_csv(const char *to, bool bad)
     assert_int_equal(fclose(f), 0);
 }
 
-/* Arrays that are read by number; some labels are no whole numbers, those of a whole batch of ten
- * among them. */
+/* Random-access arrays. Some labels are not integers; one whole batch of ten has only such
+ * labels. */
 static inline void write_npy(const char *to, bool labels)
 {
     char head[128];
@@ -39,7 +39,7 @@ static inline void write_npy(const char *to, bool labels)
     assert_int_equal(fclose(f), 0);
 }
 
-/* Arrays that are compressed: from the second pass on their blocks have an order of their own. */
+/* Compressed arrays: from the second pass on, the source orders their blocks itself. */
 static inline void write_gzipped(const char *to, bool labels)
 {
     char head[128];

@@ -1,6 +1,6 @@
-/* P14: a reader that blocks on record k is named, with what it does, where, and how many batches
- * stand ready; as an error in good time, or once in the log. Whatever the source, and without
- * leaving anything that is not freed when it returns. */
+/* P14: a reader that blocks on record k is named with its operation, its position and the number of
+ * prefetched batches: an error within the limit, or one log line. This holds for every source, and
+ * no memory is left after the reader returns. */
 #include "common.h"
 
 #include "base/base.h"
@@ -12,17 +12,17 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
-enum { batch = 10, blocked_at = 57 }; /* record 57 lies in the sixth batch */
+enum { batch = 10, blocked_at = 57 }; /* record 57 is in the sixth batch */
 
-/* A door that readers wait at. */
-typedef struct door {
+/* A gate at which readers wait. */
+typedef struct gate {
     pthread_mutex_t lock;
     pthread_cond_t changed;
     int shut, waiting;
     int64_t next;
-} door;
+} gate;
 
-static void enter(door *d)
+static void enter(gate *d)
 {
     pthread_mutex_lock(&d->lock);
     d->waiting++;
@@ -33,7 +33,7 @@ static void enter(door *d)
     pthread_mutex_unlock(&d->lock);
 }
 
-static void open_door(door *d)
+static void open_gate(gate *d)
 {
     pthread_mutex_lock(&d->lock);
     d->shut = 0;
@@ -62,7 +62,7 @@ static int numbered(void *user, quern_batch *b, quern_error *err)
 
 static int pulled(void *user, quern_batch *b, quern_error *err)
 {
-    door *d = user;
+    gate *d = user;
     (void)err;
     for (int64_t r = 0; r < b->size; r++, d->next++) {
         if (d->next == blocked_at)
@@ -80,17 +80,16 @@ static int yielded(quern_yielder *y, void *arg)
     return QUERN_OK;
 }
 
-/* ---- files that the disk does not give ---- */
+/* ---- files on a disk that does not respond ---- */
 
 static char pipe_path[64], arrays_words[200], prepared_path[80];
-static _Atomic(door *)
-    disk; /* before what is behind this byte; a reader that was left behind looks later */
+static _Atomic(gate *) disk; /* blocks reads beyond this byte; a detached reader reads it later */
 static _Atomic off_t disk_at;
 
-/* In the place of the C library's. */
+/* Replaces the function of the C library. */
 ssize_t pread(int fd, void *to, size_t n, off_t at)
 {
-    door *d = disk;
+    gate *d = disk;
     if (d && at + (off_t)n > disk_at)
         enter(d);
     return syscall(SYS_pread64, fd, to, n, at);
@@ -127,11 +126,11 @@ static void remove_arrays(void)
     }
 }
 
-/* ---- a pipe that nobody writes to any more ---- */
+/* ---- a pipe without a writer ---- */
 
 typedef struct writer {
     pthread_t thread;
-    door *door;
+    gate *gate;
     int text;
 } writer;
 
@@ -145,7 +144,7 @@ static void *write_pipe(void *arg)
     for (int i = 0; i < records; i++) {
         if (i == blocked_at) {
             fflush(f);
-            enter(w->door);
+            enter(w->gate);
         }
         fprintf(f, w->text ? "abcdefghi\n" : "1,2,3,4,5,6,%d\n", ys[i]);
     }
@@ -166,14 +165,14 @@ typedef enum kind {
     KINDS
 } kind;
 
-static quern_generator *source(kind k, door *d, writer *w, const quern_tokenizer *t,
+static quern_generator *source(kind k, gate *d, writer *w, const quern_tokenizer *t,
                                quern_error *err)
 {
     quern_callback_ops pull = { .next = pulled };
     quern_file_opts table = { .target = "y" };
     quern_program_opts program = { .stall_timeout = 0.3 };
     if (k == TABLE || k == ROWS || k == TEXT) {
-        w->door = d;
+        w->gate = d;
         w->text = k == TEXT;
         unlink(pipe_path);
         assert_int_equal(mkfifo(pipe_path, 0600), 0);
@@ -263,10 +262,9 @@ static void a_stall_is_an_error_that_names_it(void **state)
     assert_non_null(t);
     for (kind k = 0; k < KINDS; k++)
         for (int workers = 1; workers <= (k == NUMBERED ? 8 : 1); workers += 7) {
-            static door doors[KINDS + 1]; /* a callback that was left behind uses its own until it
-                                             returns */
-            door *d = &doors[workers > 1 ? KINDS : (int)k];
-            *d = (door){ PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 1, 0, 0 };
+            static gate doors[KINDS + 1]; /* a detached callback uses its own until it returns */
+            gate *d = &doors[workers > 1 ? KINDS : (int)k];
+            *d = (gate){ PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 1, 0, 0 };
             writer w = { 0 };
             quern_model *m = model_for(k);
             err = (quern_error){ 0 };
@@ -288,7 +286,7 @@ static void a_stall_is_an_error_that_names_it(void **state)
                 fail_msg("kind %d, workers %d: %s: %s (step %d)", k, workers, err.where, err.text,
                          err.step);
             assert_true(seconds > 0.25 && seconds < 3);
-            if (k == TABLE || k == ROWS) /* the line that is not there yet */
+            if (k == TABLE || k == ROWS) /* the line that does not exist yet */
                 assert_non_null(strstr(err.where, ", line 59"));
             if (k == NUMBERED) /* eleven batches, five of them trained on */
                 assert_non_null(strstr(err.text, workers == 1
@@ -296,20 +294,20 @@ static void a_stall_is_an_error_that_names_it(void **state)
                                                      : " 5 of 10 batches prefetched, 1 in"));
             if (k == TEXT)
                 assert_non_null(strstr(err.where, ", byte 571"));
-            if (k != PROGRAM) /* the reader is not back */
+            if (k != PROGRAM) /* the reader has not returned */
                 check_in_use(m, g, &o);
             quern_model_free(m);
             quern_generator_free(g);
-            open_door(d);
+            open_gate(d);
             disk = NULL;
             quern__qrec_window = 4 << 20;
-            if (w.door)
+            if (w.gate)
                 pthread_join(w.thread, NULL);
         }
     quern_tokenizer_free(t);
 }
 
-/* ---- told once, and waited for ---- */
+/* ---- one warning, then a wait ---- */
 
 static int warnings;
 static char said[512];
@@ -328,15 +326,14 @@ static double patience;
 static void *open_later(void *arg)
 {
     usleep((useconds_t)(2.5e6 * patience));
-    open_door(arg);
+    open_gate(arg);
     return NULL;
 }
 
-/* A run whose door is open (quick), or opens after two and a half times the patience. Returns the
- * model. */
+/* A run whose gate is open (quick), or opens after 2.5 times the patience. Returns the model. */
 static quern_model *run_past(kind k, int workers, bool quick)
 {
-    door d = { PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, !quick, 0, 0 };
+    gate d = { PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, !quick, 0, 0 };
     writer w = { 0 };
     pthread_t thread;
     quern_error err = { 0 };
@@ -350,15 +347,15 @@ static quern_model *run_past(kind k, int workers, bool quick)
     pthread_create(&thread, NULL, open_later, &d);
     quern_history_free(fit(m, g, o));
     pthread_join(thread, NULL);
-    if (w.door)
+    if (w.gate)
         pthread_join(w.thread, NULL);
     quern_generator_free(g);
     return m;
 }
 
-/* Without a limit a long wait is told once, and what comes then is what would have come. A machine
- * whose own delays look like a wait gets more patience, until nothing is told of an open door. */
-static void without_a_limit_it_is_told_once(void **state)
+/* Without a limit, a long wait is reported once, and the run continues unchanged. On a slow machine
+ * the test raises the patience until an open gate gives no warning. */
+static void stall_without_timeout_warns_once(void **state)
 {
     (void)state;
     static const char *const told[] = {
@@ -393,8 +390,8 @@ static void without_a_limit_it_is_told_once(void **state)
     quern__queue_patience = before;
 }
 
-/* P10: nobody stands beside a reader on the trainer's own thread. */
-static void what_cannot_be_watched_is_refused(void **state)
+/* P10: without workers, no thread observes the reader. */
+static void stall_timeout_without_workers_is_refused(void **state)
 {
     (void)state;
     quern_error err = { 0 };
@@ -414,7 +411,7 @@ static int set_up(void **state)
 {
     (void)state;
     fill();
-    signal(SIGPIPE, SIG_IGN); /* the pipe may be closed before all is written */
+    signal(SIGPIPE, SIG_IGN); /* the pipe may be closed early */
     snprintf(pipe_path, sizeof pipe_path, "/tmp/quern-stall-%d", (int)getpid());
     write_arrays();
     return 0;
@@ -430,7 +427,8 @@ static int clear_up(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(a_stall_is_an_error_that_names_it),
-                                        cmocka_unit_test(without_a_limit_it_is_told_once),
-                                        cmocka_unit_test(what_cannot_be_watched_is_refused) };
+                                        cmocka_unit_test(stall_without_timeout_warns_once),
+                                        cmocka_unit_test(
+                                            stall_timeout_without_workers_is_refused) };
     return cmocka_run_group_tests(tests, set_up, clear_up);
 }

@@ -1,6 +1,6 @@
-/* P5, P9, P11 for every kind of source and several families of models: the same weights with any
- * number of workers and any queue, the same as from arrays when nothing is shuffled, and
- * predictions in the order of the records. The slow run does all of the product. */
+/* P5, P9, P11 for every kind of source and several families of models: the weights are equal for
+ * any number of workers and any queue, and equal to those from arrays without shuffling;
+ * predictions are in the order of the records. The slow run tests all combinations. */
 #include "kinds.h"
 
 enum { epochs = 2 };
@@ -83,7 +83,7 @@ static void predictions_keep_the_order(void **state)
     for (int f = 0; f < n_families; f++) {
         static rows_seen want, got;
         quern_model *m = trained(f, &kinds[0], 0, 1, true);
-        for (int k = 0; k < n_kinds - 1; k++) { /* but the program, which gives targets too */
+        for (int k = 0; k < n_kinds - 1; k++) { /* except the program, which also gives targets */
             quern_generator *g = opened(&kinds[k]);
             got = (rows_seen){ 0 };
             int64_t n = quern_predict_generator(m, g, batch, steps, keep, &got, &err);

@@ -1,6 +1,6 @@
-/* Models that take text: a file of Keras's with a vocabulary, against what Keras predicts;
- * vocabularies learned from a stream, saved and opened again; and what is no text, or too much of
- * it, is refused by name. */
+/* Models with text inputs: a Keras file with a vocabulary, against the predictions of Keras;
+ * vocabularies that are learned from a stream, saved and opened again; data that is not text, or
+ * too long, is refused by name. */
 #include "common.h"
 
 #include "queue/queue.h"
@@ -20,7 +20,7 @@ static quern_model *must(quern_model *m, const quern_error *err)
     return m;
 }
 
-/* What Keras 3.15.1 predicts for the texts below. */
+/* The predictions of Keras 3.15.1 for the texts below. */
 static const float keras_says[4 * 15] = {
     -0.023721f, -0.041063f, 0.048974f,  0.019745f,  0.020206f, 0.026177f, -0.023721f, -0.041063f,
     0.048974f,  -0.037509f, -0.014725f, -0.047998f, 0.039084f, 0.022867f, 0.031099f,  -0.005519f,
@@ -63,8 +63,8 @@ static void keras_opens_and_trains(void **state)
     quern_model_free(m);
 }
 
-/* Words, what is learned from, what is asked for, and what must come; by Keras's rules: falling
- * count, ties by falling bytes. */
+/* Layers, texts for adapt, inputs, and the expected ids, by Keras's rules: descending frequency,
+ * ties in descending byte order. */
 static void vocabularies_are_learned(void **state)
 {
     (void)state;
@@ -75,14 +75,14 @@ static void vocabularies_are_learned(void **state)
         int columns;
         float want[12];
     } cases[] = {
-        /* 2 b (three and one upper), 3 a, 4 c */
+        /* 2 b (three and one in upper case), 3 a, 4 c */
         { "input dtype=string | text_vectorization 5 output_sequence_length=5",
           5,
           { 3, 2, 2, 1, 0, 4 } },
         { "input dtype=string | text_vectorization 6 output_mode=count pad_to_max_tokens=true",
           6,
           { 1, 2, 1, 0, 0, 0, 0, 0, 0, 1 } },
-        /* the most frequent character is b, then comes a */
+        /* the most frequent character is b, then a */
         { "input dtype=string | text_vectorization 3 split=character output_mode=multi_hot "
           "pad_to_max_tokens=true",
           3,
@@ -95,7 +95,7 @@ static void vocabularies_are_learned(void **state)
         quern_tensor x = texts_of(learned, 4), ask = texts_of(asked, 2);
         quern_model *m = must(quern_model_from_spec(cases[k].words, 1, &err), &err);
         quern_generator *g = quern_array_generator(&x, 1, NULL, 0, NULL, &err);
-        for (int twice = 0; twice < 2; twice++) /* learned anew, not on top */
+        for (int twice = 0; twice < 2; twice++) /* adapt starts from the beginning */
             if (quern_adapt(m, NULL, g, 3, 0, &err) != 1)
                 fail_msg("%s: %s: %s", cases[k].words, err.where, err.text);
         quern_generator_free(g);
@@ -115,8 +115,8 @@ static void vocabularies_are_learned(void **state)
     }
 }
 
-/* Integers are looked up as numbers; tf_idf keeps its weights in a file. */
-static void numbers_and_weights(void **state)
+/* Integers are looked up as numbers; the file stores the weights of tf_idf. */
+static void integers_and_tf_idf(void **state)
 {
     (void)state;
     quern_error err = { 0 };
@@ -140,8 +140,8 @@ static void numbers_and_weights(void **state)
             quern_predict(m, &ask, 1, (float *[]){ out }, &err) != 1)
             fail_msg("%s: %s", err.where, err.text);
         quern_generator_free(g);
-        /* three records: 7 in two of them, -2 in two, 5 in one; ln(1 + 3 / (1 + records)), the
-         * unknown has the mean */
+        /* three records: 7 in two of them, -2 in two, 5 in one; ln(1 + 3 / (1 + records)); the
+         * unknown token has the mean */
         double two = log(1 + 3.0 / 3), one = log(1 + 3.0 / 2);
         const double want[2][4] = { { 4, 0 }, { (two + two + one) / 3, 0, two, 0 } };
         for (int i = 0; i < (way ? 4 : 2); i++)
@@ -202,8 +202,8 @@ static void mistakes_are_named(void **state)
     quern_model_free(m);
 }
 
-/* Before anything is learned Keras's table is "not initialized". */
-static void nothing_is_looked_up_before_it_is_learned(void **state)
+/* Before adapt, Keras's table is "not initialized". */
+static void a_lookup_before_adapt_fails(void **state)
 {
     (void)state;
     static const char *const words[] = {
@@ -226,7 +226,7 @@ static void nothing_is_looked_up_before_it_is_learned(void **state)
     }
 }
 
-/* A pull callback whose strings are copied into the batch's room: its own buffer may change. */
+/* A pull callback whose strings are copied into the batch's buffer: its own buffer may change. */
 static int next(void *user, quern_batch *b, quern_error *err)
 {
     int64_t *size = user;
@@ -241,7 +241,7 @@ static int next(void *user, quern_batch *b, quern_error *err)
     return QUERN_OK;
 }
 
-static void room_is_bounded(void **state)
+static void string_memory_is_bounded(void **state)
 {
     (void)state;
     for (int way = 0; way < 3; way++) {
@@ -278,12 +278,9 @@ static void room_is_bounded(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(keras_opens_and_trains),
-        cmocka_unit_test(vocabularies_are_learned),
-        cmocka_unit_test(numbers_and_weights),
-        cmocka_unit_test(mistakes_are_named),
-        cmocka_unit_test(nothing_is_looked_up_before_it_is_learned),
-        cmocka_unit_test(room_is_bounded),
+        cmocka_unit_test(keras_opens_and_trains),      cmocka_unit_test(vocabularies_are_learned),
+        cmocka_unit_test(integers_and_tf_idf),         cmocka_unit_test(mistakes_are_named),
+        cmocka_unit_test(a_lookup_before_adapt_fails), cmocka_unit_test(string_memory_is_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
-/* Sample weights of outputs: one a record or one a record and step, against the definition of a
- * weighted mean; what class weights do to them; and what does not fit is refused. */
+/* Sample weights of outputs, one per record or one per time step, against the definition of a
+ * weighted mean; their product with class weights; invalid weights are refused. */
 #include "common.h"
 
 enum { steps = 3, features = 2, classes = 2 };
@@ -41,7 +41,7 @@ static void fill_all(void)
     }
 }
 
-/* Sum of weighted squares over their number, of numbers with `per` in a row that share a weight. */
+/* The sum of weighted squares divided by their number; `per` consecutive numbers share a weight. */
 static double weighted(const float *y, const float *truth, const float *w, int n, int per)
 {
     double sum = 0;
@@ -85,9 +85,9 @@ static void each_output_has_its_own(void **state)
     quern_model_free(m);
 }
 
-/* Weights by step that are the same in all steps of a record train as those of the record do;
- * through the queue, and with weights by class on top. */
-static void steps_of_one_weight_are_the_record(void **state)
+/* Weights by time step that are equal in all steps of a record train like a weight of the record;
+ * also through the queue, and with class weights. */
+static void equal_step_weights_equal_a_record_weight(void **state)
 {
     (void)state;
     static float spread[records * steps];
@@ -126,7 +126,7 @@ static void steps_of_one_weight_are_the_record(void **state)
     }
 }
 
-static void what_does_not_fit_is_refused(void **state)
+static void invalid_weights_are_refused(void **state)
 {
     (void)state;
     quern_error err = { 0 };
@@ -155,8 +155,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_output_has_its_own),
-        cmocka_unit_test(steps_of_one_weight_are_the_record),
-        cmocka_unit_test(what_does_not_fit_is_refused),
+        cmocka_unit_test(equal_step_weights_equal_a_record_weight),
+        cmocka_unit_test(invalid_weights_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

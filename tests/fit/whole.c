@@ -1,9 +1,8 @@
-/* Whole numbers stay whole (dtype=int64 and int32 of an input) from everywhere that numbers come
- * from to the layers that take them. What is expected is what Keras 3.15 gave on TensorFlow 2.21
- * for these ids. */
+/* Integers stay integers (dtype=int64 and int32 of an input) from every source to the layers that
+ * accept them. Expected values are those of Keras 3.15 on TensorFlow 2.21 for these ids. */
 #include "check.h"
 
-#include "source/source.h"
+#include "source/generator_struct.h"
 
 #include <quern/quern.h>
 #include <stdbool.h>
@@ -129,7 +128,7 @@ static int by_value(const void *a, const void *b)
     return (*(const float *)a > *(const float *)b) - (*(const float *)a < *(const float *)b);
 }
 
-static void ids_are_kerass_from_everywhere(void **state)
+static void ids_from_every_source_match_keras(void **state)
 {
     (void)state;
     for (int l = 0; l < n_layers; l++)
@@ -158,8 +157,8 @@ static void ids_are_kerass_from_everywhere(void **state)
         }
 }
 
-/* Rows of a CSV on two threads, of inputs in every type, shuffled or not: one slot or two. */
-static void columns_lie_side_by_side(void **state)
+/* Rows of a CSV on two threads, inputs of every type, shuffled or not, with one slot or two. */
+static void columns_of_all_types_are_adjacent(void **state)
 {
     (void)state;
     enum { rows = 5000, batch = 32 };
@@ -210,7 +209,7 @@ static void columns_lie_side_by_side(void **state)
     unlink(file);
 }
 
-static void what_is_not_whole_is_named(void **state)
+static void a_fraction_is_named(void **state)
 {
     (void)state;
     const struct {
@@ -246,8 +245,8 @@ static void what_is_not_whole_is_named(void **state)
     }
 }
 
-/* A prepared table has float32: an id that may have been another one is an error. */
-static void prepared_tables_lose_no_id_in_silence(void **state)
+/* A prepared table has float32: an id that is not exact in float32 is an error. */
+static void inexact_ids_of_prepared_tables_are_errors(void **state)
 {
     (void)state;
     const struct {
@@ -280,7 +279,7 @@ static void prepared_tables_lose_no_id_in_silence(void **state)
     }
 }
 
-/* An id that the table has, and one that it has not; the type goes with the model's file. */
+/* An id that is in the table, and one that is not; the model's file stores the type. */
 static void embeddings_take_ids(void **state)
 {
     (void)state;
@@ -313,8 +312,8 @@ static void embeddings_take_ids(void **state)
     unlink(file);
 }
 
-/* Two ids crossed: ids beside the same in the reverse order. */
-static void crossings_are_kerass(void **state)
+/* Two crossed ids: each pair, and the same pair in reverse order. */
+static void crossings_match_keras(void **state)
 {
     (void)state;
     static const float is[n] = { 974, 530, 185, 983, 382, 441, 625, 391, 428, 763 };
@@ -340,8 +339,8 @@ static void crossings_are_kerass(void **state)
     quern_model_free(m);
 }
 
-/* What layers learn by looking: from ids, and from whole numbers that become floats. */
-static void layers_learn_from_whole_numbers(void **state)
+/* Layers that adapt to integers: to ids, and to integers that become floats. */
+static void layers_adapt_to_integers(void **state)
 {
     (void)state;
     const struct {
@@ -378,12 +377,12 @@ static void layers_learn_from_whole_numbers(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(ids_are_kerass_from_everywhere),
-                                        cmocka_unit_test(columns_lie_side_by_side),
-                                        cmocka_unit_test(what_is_not_whole_is_named),
+    const struct CMUnitTest tests[] = { cmocka_unit_test(ids_from_every_source_match_keras),
+                                        cmocka_unit_test(columns_of_all_types_are_adjacent),
+                                        cmocka_unit_test(a_fraction_is_named),
                                         cmocka_unit_test(embeddings_take_ids),
-                                        cmocka_unit_test(prepared_tables_lose_no_id_in_silence),
-                                        cmocka_unit_test(crossings_are_kerass),
-                                        cmocka_unit_test(layers_learn_from_whole_numbers) };
+                                        cmocka_unit_test(inexact_ids_of_prepared_tables_are_errors),
+                                        cmocka_unit_test(crossings_match_keras),
+                                        cmocka_unit_test(layers_adapt_to_integers) };
     return cmocka_run_group_tests(tests, make_files, remove_files);
 }

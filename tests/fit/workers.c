@@ -1,11 +1,11 @@
-/* Reading by several threads (P5, P13), arrays by their own calls (P11), and layers that learn by
- * looking at a stream. */
+/* Several reader threads (P5, P13), functions for arrays (P11), and layers that adapt to a
+ * stream. */
 #include "common.h"
 #include "tensors.h"
 
 #include "base/base.h"
 
-/* Records by number, after a random sleep: many threads, one order. */
+/* Random-access records after a random sleep: many threads, one order. */
 typedef struct numbered {
     int sleeps;
     unsigned seed;
@@ -26,7 +26,7 @@ static int numbered_read(void *user, quern_batch *b, quern_error *err)
 }
 
 /* P5: any number of workers and any queue give the same weights, shuffled, over epochs that end
- * within a pass; every record comes once a pass. */
+ * within a pass; every record occurs once per pass. */
 static void workers_change_nothing(void **state)
 {
     (void)state;
@@ -70,7 +70,7 @@ static int count_read(void *user, quern_batch *b, quern_error *err)
     return numbered_read(&(numbered){ 0 }, b, err);
 }
 
-static void every_record_comes_once(void **state)
+static void every_record_occurs_once(void **state)
 {
     (void)state;
     for (int batch = 1; batch <= records + 1; batch += 17)
@@ -88,8 +88,8 @@ static void every_record_comes_once(void **state)
         }
 }
 
-/* An indexed source that fails on one record: the error comes out whole, whatever the number of
- * workers (P13). */
+/* An indexed source that fails on one record: the error is complete for any number of workers
+ * (P13). */
 static int failing_read(void *user, quern_batch *b, quern_error *err)
 {
     for (int64_t r = 0; r < b->size; r++)
@@ -102,7 +102,7 @@ static int failing_read(void *user, quern_batch *b, quern_error *err)
     return numbered_read(&(numbered){ .sleeps = 1 }, b, err);
 }
 
-static void the_first_error_arrives(void **state)
+static void the_first_error_is_reported(void **state)
 {
     (void)state;
     for (int workers = 0; workers <= 8; workers += workers ? 7 : 1) {
@@ -123,9 +123,9 @@ static void the_first_error_arrives(void **state)
     }
 }
 
-/* P11: quern_fit, evaluate and predict on arrays are the same as from generators; the split is the
- * last part, before shuffling. */
-static void arrays_have_their_own_calls(void **state)
+/* P11: quern_fit, evaluate and predict on arrays equal the functions for generators; the split is
+ * the last part, before shuffling. */
+static void functions_for_arrays(void **state)
 {
     (void)state;
     quern_error err = { 0 };
@@ -172,7 +172,7 @@ static void arrays_have_their_own_calls(void **state)
     quern_model_free(b);
 }
 
-/* Normalization learns from a stream; the second, behind it, from what the first gives. */
+/* Normalization adapts to a stream; the second layer adapts to the output of the first. */
 static void layers_adapt(void **state)
 {
     (void)state;
@@ -198,8 +198,8 @@ static void layers_adapt(void **state)
     quern_model_free(m);
 }
 
-/* P4: started and stopped again and again, in mid-epoch too, with 1 to 64 workers: no descriptor
- * and no thread is left, and closing takes no time. The slow run does it ten thousand times. */
+/* P4: repeated start and stop, also within an epoch, with 1 to 64 workers: no descriptor and no
+ * thread is left, and close takes no time. The slow run repeats it ten thousand times. */
 static void nothing_is_left_behind(void **state)
 {
     (void)state;
@@ -208,7 +208,7 @@ static void nothing_is_left_behind(void **state)
     for (int k = 0; k < cycles; k++) {
         numbered n = { .sleeps = 0 };
         quern_generator *g = quern_indexed_generator(numbered_read, &n, records);
-        /* two batches of an epoch's seven: the workers are ahead when it ends */
+        /* two of the seven batches of an epoch: the workers are ahead when it ends */
         quern_fit_opts o = { .batch_size = 16,
                              .steps_per_epoch = 2,
                              .workers = 1 + k % 64,
@@ -232,9 +232,9 @@ int main(void)
     fill();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(workers_change_nothing),
-        cmocka_unit_test(every_record_comes_once),
-        cmocka_unit_test(the_first_error_arrives),
-        cmocka_unit_test(arrays_have_their_own_calls),
+        cmocka_unit_test(every_record_occurs_once),
+        cmocka_unit_test(the_first_error_is_reported),
+        cmocka_unit_test(functions_for_arrays),
         cmocka_unit_test(layers_adapt),
         cmocka_unit_test(nothing_is_left_behind),
     };

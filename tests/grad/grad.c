@@ -18,6 +18,23 @@ static quern__id row_broadcast(quern__graph *g, quern__id x, quern__id other, in
     return quern__binary(
         g, f, x, quern__slice(g, quern__reshape(g, other, quern__shape_of(g, other)), 0, 1, 1));
 }
+/* (B, 2, C / 2) and (B, 1, C / 2): the axis in the middle repeats; f is odd: the inputs change
+ * places. */
+static quern__id middle_broadcast(quern__graph *g, quern__id x, quern__id other, int f)
+{
+    quern_shape s = *quern__shape_of(g, x);
+    quern_shape whole = { .rank = 3, .dims = { s.dims[0], 2, s.dims[1] / 2 } },
+                part = { .rank = 3, .dims = { s.dims[0], 1, s.dims[1] / 2 } };
+    quern__id a = quern__reshape(g, x, &whole),
+              b = quern__reshape(g, quern__slice(g, other, 1, 0, s.dims[1] / 2), &part);
+    return f & 1 ? quern__binary(g, f >> 1, b, a) : quern__binary(g, f >> 1, a, b);
+}
+/* The sorted rows, from the smallest or (f is 1) from the largest element on. */
+static quern__id sorted(quern__graph *g, quern__id x, quern__id other, int f)
+{
+    (void)other;
+    return quern__take_along(g, x, quern__argsort(g, x, f == 1));
+}
 static quern__id product(quern__graph *g, quern__id x, quern__id other, int f)
 {
     return f == 1 ? quern__matmul(g, x, other, true, false)
@@ -197,10 +214,13 @@ static void gradients_are_right(void **state)
     for (int f = 0; f <= QUERN__MINIMUM; f++) {
         check_gradient(quern__binary_name(f), binary, f, 0.52, 0.137);
         check_gradient(quern__binary_name(f), row_broadcast, f, 0.52, 0.137);
+        check_gradient(quern__binary_name(f), middle_broadcast, 2 * f, 0.52, 0.137);
+        check_gradient(quern__binary_name(f), middle_broadcast, 2 * f + 1, 0.52, 0.137);
     }
     for (int f = 0; f < 2; f++) {
         check_gradient("matmul", product, f, -0.4, 0.1);
         check_gradient("softmax", softmax, f, -1.3, 0.21);
+        check_gradient("sort", sorted, f, -1.3, 0.21);
         check_gradient("crossentropy", crossentropy, f, -1.3, 0.21);
     }
     for (int f = 0; f < 12; f++)
@@ -236,6 +256,8 @@ static void kernels_agree(void **state)
     for (int f = 0; f < QUERN__BINARY_COUNT; f++) {
         compare(binary, f, quern__binary_name(f), 0.5, 1e-4);
         compare(row_broadcast, f, quern__binary_name(f), 0.5, 1e-4);
+        compare(middle_broadcast, 2 * f, quern__binary_name(f), 0.5, 1e-4);
+        compare(middle_broadcast, 2 * f + 1, quern__binary_name(f), 0.5, 1e-4);
     }
     for (int f = 0; f < 2; f++) {
         compare(product, f, "matmul", -0.4, 1e-5);

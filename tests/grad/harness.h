@@ -71,7 +71,7 @@ static void check_gradient(const char *name, builder *build, int function, doubl
         quern__id direction = quern__reduce(g, QUERN__SUM, d[k], ~0u, false);
         quern__plan *p = quern__plan_new(g, (quern__id[]){ loss, direction }, 2, 1, &err);
         assert_non_null(p);
-        double slope = run(team, p, direction), h = 1e-5, value[2];
+        double grad = run(team, p, direction), h = 1e-5, value[2];
         for (int side = 0; side < 2; side++) {
             for (int i = 0; i < 12; i++)
                 ((double *)v->data)[i] += side ? -2 * h : h;
@@ -80,8 +80,8 @@ static void check_gradient(const char *name, builder *build, int function, doubl
         for (int i = 0; i < 12; i++)
             ((double *)v->data)[i] += h;
         double want = (value[0] - value[1]) / (2 * h);
-        if (!(fabs(slope - want) <= 1e-6 + 1e-6 * fabs(want)))
-            fail_msg("%s: gradient %d is %.9g, by differences %.9g", name, k, slope, want);
+        if (!(fabs(grad - want) <= 1e-6 + 1e-6 * fabs(want)))
+            fail_msg("%s: gradient %d is %.9g, by differences %.9g", name, k, grad, want);
         quern__plan_free(p);
     }
     quern__team_free(team);

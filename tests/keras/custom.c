@@ -149,7 +149,7 @@ static void same_weights(const quern_model *a, const quern_model *b, double with
     }
 }
 
-static void they_do_what_keras_does(void **state)
+static void results_match_keras(void **state)
 {
     double own[3], keras[3];
     (void)state;
@@ -166,7 +166,7 @@ static void they_do_what_keras_does(void **state)
     quern_model_free(b);
 }
 
-static void files_hold_them(void **state)
+static void files_store_them(void **state)
 {
     double logs[3], again[3];
     char path[256];
@@ -237,7 +237,7 @@ static void every_op_is_reached(void **state)
     quern_model_free(m);
 }
 
-static void mistakes_are_told(void **state)
+static void mistakes_are_reported(void **state)
 {
     static const quern_argument bad[] = { { "a", "{" }, { 0 } };
     quern_error err = { 0 };
@@ -266,10 +266,10 @@ static void mistakes_are_told(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(they_do_what_keras_does),
-                                        cmocka_unit_test(files_hold_them),
+    const struct CMUnitTest tests[] = { cmocka_unit_test(results_match_keras),
+                                        cmocka_unit_test(files_store_them),
                                         cmocka_unit_test(weights_change_and_losses_add),
                                         cmocka_unit_test(every_op_is_reached),
-                                        cmocka_unit_test(mistakes_are_told) };
+                                        cmocka_unit_test(mistakes_are_reported) };
     return cmocka_run_group_tests(tests, registered, NULL);
 }

@@ -1,6 +1,6 @@
-/* The functions of kernels/cpu/vector.h against the C library's in double, over all floats by
- * steps; and special values as C99 (annex F) has them. The distance is in units of the last place
- * of the result. */
+/* Compares the functions of kernels/cpu/vector.h with the C library in double, over all floats in
+ * steps, and special values with C99 (annex F). The error is in units of the last place of the
+ * result. */
 #define QUERN__ISA tested
 #include "check.h"
 
@@ -20,7 +20,7 @@ static float log_fast(float x) { return quern__log(x); }
 static float log1p_fast(float x) { return quern__log1p_of_share(x); }
 static double sigmoid(double x) { return 1 / (1 + exp(-x)); }
 
-/* Distance of a result; what is too small to be normal is as good as zero. */
+/* The error of a result; a subnormal result counts as zero. */
 static double ulps(float got, double want)
 {
     if (isnan(want) || isnan(got))
@@ -86,7 +86,7 @@ static void special_numbers(void **state)
                 quern__sigmoid(-INFINITY) < FLT_MIN);
 }
 
-/* Bases and powers of every kind with each other. */
+/* Bases and powers of every kind in all combinations. */
 static void powers(void **state)
 {
     (void)state;

@@ -4,7 +4,7 @@
 #include "check.h"
 #include "tensors.h"
 
-#include "model/model.h"
+#include "model/model_struct.h"
 
 #include <quern/quern.h>
 #include <stdbool.h>
@@ -94,11 +94,11 @@ static int make_texts(void **state)
 }
 
 /* The weights after some batches at a recomputation level, new; also the size of the arena. */
-static float *trained_thriftily(const char *model, int low_memory, size_t *n, size_t *bytes)
+static float *trained_low_memory(const char *model, int low_memory, size_t *n, size_t *bytes)
 {
     quern_error err = { 0 };
     quern_model *m = made(model, 2);
-    quern__model_set_thrift(m, low_memory);
+    quern__model_set_low_memory(m, low_memory);
     for (int k = 0; k < 6; k++) {
         int from = k % 3 * batch;
         int64_t size = from + batch < records ? batch : records - from;
@@ -115,10 +115,10 @@ static void recomputation_is_bit_identical(void **state)
     (void)state;
     for (size_t k = 0; k < sizeof words / sizeof *words; k++) {
         size_t n, other, all, less;
-        float *kept = trained_thriftily(words[k], QUERN__THRIFT_FRUGAL, &n, &all);
-        for (int low_memory = QUERN__THRIFT_RECOMPUTE; low_memory <= QUERN__THRIFT_MOST;
+        float *kept = trained_low_memory(words[k], QUERN__LOW_MEMORY_SCHEDULE, &n, &all);
+        for (int low_memory = QUERN__LOW_MEMORY_RECOMPUTE; low_memory <= QUERN__LOW_MEMORY_MOST;
              low_memory += 4) {
-            float *again = trained_thriftily(words[k], low_memory, &other, &less);
+            float *again = trained_low_memory(words[k], low_memory, &other, &less);
             assert_int_equal(n, other);
             if (memcmp(kept, again, n * sizeof *kept))
                 fail_msg("%s: recomputation level %d gives other weights", words[k], low_memory);

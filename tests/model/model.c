@@ -196,6 +196,17 @@ static void steps_are_profiled(void **state)
     assert_non_null(strstr(text, "adam"));
     assert_non_null(strstr(text, "5 steps, ")); /* every one of them */
     free(text);
+    float x[6] = { 0 };
+    const float *out;
+    quern_error err = { 0 };
+    quern_tensor t = { .dtype = QUERN_FLOAT32,
+                       .shape = { .rank = 2, .dims = { 2, 3 } },
+                       .data = x };
+    CHECK_OK(quern_predict_on_batch(m, &t, &out, &err), err);
+    text = quern_model_profile(m);
+    assert_non_null(strstr(text, "1 steps, ")); /* of the prediction */
+    assert_null(strstr(text, "adam"));
+    free(text);
     quern_model_free(m);
 }
 

@@ -2,7 +2,7 @@
  * to 2 (tests/data/numpy). */
 #include "check.h"
 
-#include "source/source.h"
+#include "source/generator_struct.h"
 
 #include <quern/quern.h>
 #include <stdbool.h>

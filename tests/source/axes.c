@@ -3,7 +3,7 @@
  * inputs are transposed during reading. */
 #include "check.h"
 
-#include "source/source.h"
+#include "source/generator_struct.h"
 #include "tensor/array_axes.h"
 
 #include <quern/quern.h>

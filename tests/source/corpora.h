@@ -4,7 +4,7 @@
 
 #include "check.h"
 
-#include "source/source.h"
+#include "source/generator_struct.h"
 
 #include <quern/quern.h>
 #include <quern/text.h>

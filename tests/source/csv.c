@@ -3,7 +3,7 @@
 #include "check.h"
 
 #include "source/csv/parse_number.h"
-#include "source/source.h"
+#include "source/generator_struct.h"
 
 #include <dirent.h>
 #include <math.h>

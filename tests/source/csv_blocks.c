@@ -5,6 +5,7 @@
 #include "shuffling.h"
 
 #include "source/csv/csv.h"
+#include "source/generator_struct.h"
 
 #include <math.h>
 #include <quern/quern.h>
@@ -109,7 +110,7 @@ static int read_epoch(quern_generator *g, int64_t epoch, quern_error *err)
     return status < 0 ? status : n;
 }
 
-static void every_record_comes_once(void **state)
+static void every_record_occurs_once(void **state)
 {
     (void)state;
     enum { n = 240 };
@@ -263,7 +264,7 @@ static void ambiguous_files_are_errors(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(every_record_comes_once),
+    const struct CMUnitTest tests[] = { cmocka_unit_test(every_record_occurs_once),
                                         cmocka_unit_test(
                                             large_files_are_read_with_and_without_page_cache),
                                         cmocka_unit_test(shuffle_quality_equals_the_report),

@@ -4,6 +4,7 @@
 #include "shuffling.h"
 
 #include "source/csv/csv.h"
+#include "source/generator_struct.h"
 #include "source/io/direct_io.h"
 #include "source/prepared/qrec.h"
 
@@ -108,7 +109,7 @@ static void read_pass(quern_generator *g, room *r, int64_t pass, int64_t batch, 
     }
 }
 
-static void every_record_comes_once(void **state)
+static void every_record_occurs_once(void **state)
 {
     (void)state;
     static const int sizes[] = { 1, 2, 97, 1009 };
@@ -487,7 +488,7 @@ static void rejected_sources_leave_no_files(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(every_record_comes_once),
+    const struct CMUnitTest tests[] = { cmocka_unit_test(every_record_occurs_once),
                                         cmocka_unit_test(the_order_is_independent_of_threads),
                                         cmocka_unit_test(shuffle_quality_equals_the_report),
                                         cmocka_unit_test(seed_and_epoch_are_independent),

@@ -2,6 +2,7 @@
  * invalid options are errors. */
 #include "check.h"
 
+#include "source/generator_struct.h"
 #include "source/memory/series.h"
 
 #include <quern/quern.h>
@@ -97,7 +98,7 @@ static void windows_match_the_definition(void **state)
 }
 
 /* Shuffled, each window comes once with its own target; a second pass has another order. */
-static void shuffled_windows_come_once(void **state)
+static void shuffled_windows_occur_once(void **state)
 {
     static seen s;
     (void)state;
@@ -184,7 +185,7 @@ static void invalid_options_are_errors(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(windows_match_the_definition),
-                                        cmocka_unit_test(shuffled_windows_come_once),
+                                        cmocka_unit_test(shuffled_windows_occur_once),
                                         cmocka_unit_test(tables_give_windows),
                                         cmocka_unit_test(invalid_options_are_errors) };
     return cmocka_run_group_tests(tests, NULL, NULL);

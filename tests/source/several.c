@@ -2,7 +2,7 @@
  * a CSV in order. */
 #include "check.h"
 
-#include "source/source.h"
+#include "source/generator_struct.h"
 
 #include <quern/quern.h>
 #include <unistd.h>

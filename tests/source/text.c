@@ -3,6 +3,7 @@
  * numbers, from which the start of a window is known. */
 #include "corpora.h"
 #include "shuffling.h"
+#include "source/generator_struct.h"
 
 #include <math.h>
 
@@ -58,7 +59,7 @@ static int by_number(const void *a, const void *b) { return *(const int *)a - *(
 
 /* All kinds of files, memory for all or a part of the windows, every stride: the same windows,
  * each once, in order or not. */
-static void every_window_comes_once(void **state)
+static void every_window_occurs_once(void **state)
 {
     (void)state;
     static int seen[bytes], want[2][bytes], order[2][bytes];
@@ -242,7 +243,7 @@ static void shuffle_quality_equals_the_report(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(every_window_comes_once),
+    const struct CMUnitTest tests[] = { cmocka_unit_test(every_window_occurs_once),
                                         cmocka_unit_test(restored_positions_give_the_same_rest),
                                         cmocka_unit_test(lanes_continue_across_batches),
                                         cmocka_unit_test(shuffle_quality_equals_the_report) };

@@ -2,7 +2,7 @@
  * (tests/data/numpy/types, as NumPy wrote them), and numbers that do not fit. */
 #include "check.h"
 
-#include "source/source.h"
+#include "source/generator_struct.h"
 #include "tensor/convert_dtype.h"
 
 #include <float.h>

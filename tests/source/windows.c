@@ -1,6 +1,7 @@
 /* Text as models use it: layouts, tokenizers of words and byte pairs, errors by name, any bytes
  * (P19), training, flat memory (P1). */
 #include "corpora.h"
+#include "source/generator_struct.h"
 
 #include <malloc.h>
 #include <stdatomic.h>

@@ -1,5 +1,6 @@
-/* A whole training step of a small network: the same bits for any number of threads (P5), no
- * allocation after the first step, labels outside the classes named, a short last batch. */
+/* A complete training step of a small network: bit-identical for any number of threads (P5), no
+ * allocation after the first step, errors that name labels outside the classes, a short last
+ * batch. */
 #include "check.h"
 
 #include "grad/grad.h"
@@ -31,7 +32,7 @@ static quern__variable *variable(net *n, int k, int dtype, int rank, int64_t a, 
     return &n->v[k];
 }
 
-/* `plain`: the sum of the first weight is looked at too, so that it must lie in C order. */
+/* `plain`: an output reads the sum of the first weight, which therefore needs C order. */
 static net *net_made(bool plain)
 {
     quern_error err = { 0 };
@@ -132,8 +133,8 @@ static void same_bits_for_any_threads(void **state)
     net_free(want);
 }
 
-/* Panels are the same numbers in other places; writing between steps counts. */
-static void panels_change_nothing(void **state)
+/* The blocked layout has the same numbers at other addresses; writes between steps are visible. */
+static void the_blocked_layout_changes_nothing(void **state)
 {
     (void)state;
     quern_error err = { 0 };
@@ -200,9 +201,9 @@ static void bad_label_is_named(void **state)
     }
 }
 
-/* A node behind a gate leaves a variable as it is where the gate is 0, for any number of threads;
- * what reads it goes on. */
-static void gates_leave_out(void **state)
+/* A node with a gate of 0 leaves its variable unchanged, for any number of threads; its readers
+ * still run. */
+static void a_gate_of_zero_skips_its_node(void **state)
 {
     enum { rows = 256, columns = 512 };
     quern_error err = { 0 };
@@ -250,9 +251,9 @@ static void gates_leave_out(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(same_bits_for_any_threads),
-                                        cmocka_unit_test(panels_change_nothing),
+                                        cmocka_unit_test(the_blocked_layout_changes_nothing),
                                         cmocka_unit_test(it_learns_and_allocates_nothing),
                                         cmocka_unit_test(bad_label_is_named),
-                                        cmocka_unit_test(gates_leave_out) };
+                                        cmocka_unit_test(a_gate_of_zero_skips_its_node) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

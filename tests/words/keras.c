@@ -1,5 +1,5 @@
-/* Every name of Keras, and what became of it: the list of names that tools/keras-names wrote, and
- * the short list of reasons (reasons.txt, which says how it is written). */
+/* Every name of Keras and its state: the list of names from tools/keras-names, and the list of
+ * reasons (reasons.txt, which explains its format). */
 #include "words.h"
 
 #include <ctype.h>
@@ -9,14 +9,14 @@
 
 enum { most_names = 800, most_reasons = 200, line_bytes = 4096 };
 
-/* One name of Keras's. */
+/* A name of Keras. */
 typedef struct name {
-    char *line, *module, *own; /* the module and the name stand in the line */
-    const char *same;          /* another name of this one; NULL: of its own */
-    char *arguments;           /* of a class, between blanks; NULL */
+    char *line, *module, *own; /* module and name are in the line */
+    const char *same;          /* the name of which this is an alias; NULL: none */
+    char *arguments;           /* of a class, between spaces; NULL: none */
 } name;
 
-/* Why something is not here, or what of it is not. */
+/* The reason why a name, or a part of it, is missing. */
 typedef struct reason {
     char *line, *module, *own; /* module "*": any */
     const char *text;
@@ -29,7 +29,8 @@ struct words_names {
     reason reasons[most_reasons];
 };
 
-/* The next line that says something, without its end; new. NULL at the end of the file. */
+/* The next line that is not empty or a comment, without its newline; new. NULL: the end of the
+ * file. */
 static char *next_line(FILE *f)
 {
     static char line[line_bytes];
@@ -41,8 +42,8 @@ static char *next_line(FILE *f)
     return NULL;
 }
 
-/* "optimizers.schedules.CosineDecay" is cut behind the module. False when there is none. */
-static bool cut(char *path, char **module, char **own)
+/* Splits "optimizers.schedules.CosineDecay" after the module. Returns false if it has no module. */
+static bool split_path(char *path, char **module, char **own)
 {
     char *dot = strrchr(path, '.');
     if (!dot || dot == path || !dot[1])
@@ -67,10 +68,10 @@ static bool read_name(name *n, char *line)
         n->arguments = rest + 5;
     else if (strcmp(rest, "function") && strcmp(rest, "module"))
         return false;
-    return cut(line, &n->module, &n->own);
+    return split_path(line, &n->module, &n->own);
 }
 
-/* NAME ": " why | NAME " but: " what of it */
+/* NAME ": " reason | NAME " but: " what is missing */
 static bool read_reason(reason *r, char *line)
 {
     char *colon = strstr(line, ": "), *but = strstr(line, " but: ");
@@ -79,7 +80,7 @@ static bool read_reason(reason *r, char *line)
         return false;
     r->text = colon + 2;
     *(r->part ? but : colon) = 0;
-    return !strchr(line, ' ') && cut(line, &r->module, &r->own);
+    return !strchr(line, ' ') && split_path(line, &r->module, &r->own);
 }
 
 words_names *words_names_read(const char *names, const char *reasons)
@@ -89,10 +90,10 @@ words_names *words_names_read(const char *names, const char *reasons)
     char *line;
     while (all && f && all->n < most_names && (line = next_line(f)))
         if (!read_name(&all->names[all->n++], line))
-            words_mistake("%s: '%s' is no line of it", names, line);
+            words_mistake("%s: '%s' is not a valid line", names, line);
     while (all && g && all->n_reasons < most_reasons && (line = next_line(g)))
         if (!read_reason(&all->reasons[all->n_reasons++], line))
-            words_mistake("%s: '%s' is no line of it", reasons, line);
+            words_mistake("%s: '%s' is not a valid line", reasons, line);
     if (!all || !f || !g || all->n == most_names || all->n_reasons == most_reasons)
         words_mistake("%s or %s cannot be read", names, reasons);
     if (f)
@@ -135,7 +136,7 @@ static const quern__class *row_of(const words_module *m, const char *own)
 {
     quern_error none = { 0 };
     if (m->group == QUERN__LAYER && !strcmp(own, "Input"))
-        own = "InputLayer"; /* a function that makes it; the word is its word too */
+        own = "InputLayer"; /* a function that creates it; its spec string is the same */
     return m->group < 0 ? NULL : quern__class_find((quern__group)m->group, own, &none);
 }
 
@@ -161,8 +162,8 @@ static bool knows(const quern__class *c, json_t *common, const char *argument)
     return has_field(c, argument) || json_object_get(common, argument);
 }
 
-/* What stands without its name is the same argument in both: those of Keras that are here come
- * first, and in its order. */
+/* An argument without its name is the same one in both: the arguments of Keras that exist here come
+ * first, in Keras's order. */
 static void check_order(const name *n, const quern__class *c)
 {
     char list[line_bytes];
@@ -181,9 +182,9 @@ static void check_order(const name *n, const quern__class *c)
     }
 }
 
-/* "; `sparse` only at its default; without `lora_rank`": what of a class's arguments is not here.
- */
-static void tell_arguments(quern__text *out, const name *n, const quern__class *c)
+/* "; `sparse` only at its default; without `lora_rank`": the arguments of a class that are
+ * missing. */
+static void write_arguments(quern__text *out, const name *n, const quern__class *c)
 {
     char list[line_bytes];
     int held = 0, missing = 0;
@@ -200,7 +201,7 @@ static void tell_arguments(quern__text *out, const name *n, const quern__class *
     json_decref(common);
 }
 
-static void tell_name(quern__text *out, words_names *all, const words_module *m, const name *n)
+static void write_name(quern__text *out, words_names *all, const words_module *m, const name *n)
 {
     const quern__class *row = row_of(m, n->own), *other = n->same ? row_of(m, n->same) : row;
     bool works = row || (m->group < 0 && quern__is_activation(n->own));
@@ -230,13 +231,13 @@ static void tell_name(quern__text *out, words_names *all, const words_module *m,
         quern__text_add(out, "works");
         if (row && n->arguments) {
             check_order(n, row);
-            tell_arguments(out, n, row);
+            write_arguments(out, n, row);
         }
         quern__text_add(out, but ? "; limit: %s |\n" : "%s |\n", but ? but : "");
     }
 }
 
-/* Every row that says it is of the module has a name there. */
+/* Every row of the module has a name in Keras. */
 static void check_rows(const words_names *all, const words_module *m)
 {
     for (const quern__class *const *row = m->group < 0 ? NULL
@@ -274,11 +275,11 @@ void words_page_of_names(quern__text *out, words_names *all)
                         m->module, m->link);
         for (int i = 0; i < all->n; i++)
             if (all->names[i].module && !strcmp(all->names[i].module, m->module))
-                tell_name(out, all, m, &all->names[i]);
+                write_name(out, all, m, &all->names[i]);
         check_rows(all, m);
     }
     for (int i = 0; i < all->n_reasons; i++)
         if (all->reasons[i].own && !all->reasons[i].used)
-            words_mistake("%s.%s is no name of Keras's, but there is a reason for it",
-                          all->reasons[i].module, all->reasons[i].own);
+            words_mistake("%s.%s is not a name of Keras, but has a reason", all->reasons[i].module,
+                          all->reasons[i].own);
 }

@@ -1,4 +1,4 @@
-/* Holds docs/ against the registry, or writes it: words [--write] PROJECT [NAMES REASONS]. */
+/* Compares docs/ with the registry, or writes it: words [--write] PROJECT [NAMES REASONS]. */
 #include "words.h"
 
 #include <stdarg.h>
@@ -50,7 +50,7 @@ static void write_page(const char *path, const quern__text *page)
         words_mistake("%s cannot be written", path);
 }
 
-/* The first line that is another tells where to look. */
+/* Reports the first line that differs. */
 static void compare_page(const char *path, const quern__text *page)
 {
     FILE *f = fopen(path, "r");

@@ -1,12 +1,12 @@
-/* The pages of the classes: for each its names, its words, and what they do not show. */
+/* The pages of the classes: for each its names, its spec string, and its other properties. */
 #include "words.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
-/* What every class of the group takes in addition: "`name`, `trainable=true`". */
-static void tell_common(quern__text *out, quern__group group)
+/* The arguments that every class of the group takes in addition: "`name`, `trainable=true`". */
+static void write_common(quern__text *out, quern__group group)
 {
     json_t *common = words_common(group), *v;
     const char *key;
@@ -21,7 +21,7 @@ static void tell_common(quern__text *out, quern__group group)
     json_decref(common);
 }
 
-static void tell_aliases(quern__text *out, const quern__class *c)
+static void write_aliases(quern__text *out, const quern__class *c)
 {
     int n = 0;
     for (const char *p = c->aliases ? c->aliases : ""; *p; p += strspn(p, " ")) {
@@ -32,16 +32,16 @@ static void tell_aliases(quern__text *out, const quern__class *c)
     quern__text_add(out, n ? ".\n\n" : "");
 }
 
-/* "Sentence `a`, `b`." of the fields for which `wanted` holds. */
-static void tell_list(quern__text *out, const char *sentence, const char *const *names, int n)
+/* "Sentence `a`, `b`." of the fields for which `wanted` is true. */
+static void write_list(quern__text *out, const char *sentence, const char *const *names, int n)
 {
     for (int i = 0; i < n; i++)
         quern__text_add(out, "%s`%s`", i ? ", " : sentence, names[i]);
     quern__text_add(out, n ? ". " : "");
 }
 
-static void tell_class(quern__text *out, words_names *all, const words_module *m,
-                       const quern__class *c)
+static void write_class(quern__text *out, words_names *all, const words_module *m,
+                        const quern__class *c)
 {
     const char *held[16], *takes[16], *told[16], *but = words_but(all, m->module, c);
     int n_held = 0, n_takes = 0, n_told = 0;
@@ -53,13 +53,13 @@ static void tell_class(quern__text *out, words_names *all, const words_module *m
     for (int i = 0; c->call_flags && c->call_flags[i].name && n_told < 16; i++)
         told[n_told++] = c->call_flags[i].name;
     quern__text_add(out, "\n### %s\n\n", c->name);
-    tell_aliases(out, c);
+    write_aliases(out, c);
     words_phrase(out, c);
     size_t before = out->length;
     quern__text_add(out, "\n");
-    tell_list(out, "Only the default is supported: ", held, n_held);
-    tell_list(out, "Call arguments: ", takes, n_takes);
-    tell_list(out, "Call flags (true or false): ", told, n_told);
+    write_list(out, "Only the default is supported: ", held, n_held);
+    write_list(out, "Call arguments: ", takes, n_takes);
+    write_list(out, "Call flags (true or false): ", told, n_told);
     quern__text_add(out, c->strings ? "Accepts text. " : "");
     quern__text_add(out, c->adapt ? "`--adapt` learns its state. " : "");
     quern__text_add(out, c->function ? "Keras has it as a function. " : "");
@@ -84,7 +84,7 @@ static int by_name(const void *a, const void *b)
                       (*(const quern__class *const *)b)->name);
 }
 
-static void tell_group(quern__text *out, words_names *all, const words_module *m)
+static void write_group(quern__text *out, words_names *all, const words_module *m)
 {
     const quern__class *sorted[256];
     int n = 0, strangers = 0;
@@ -94,16 +94,16 @@ static void tell_group(quern__text *out, words_names *all, const words_module *m
     qsort(sorted, (size_t)n, sizeof *sorted, by_name);
     quern__text_add(out, "\n## keras.%s\n\n[keras.io](https://keras.io/api/%s/).", m->module,
                     m->link);
-    tell_common(out, (quern__group)m->group);
+    write_common(out, (quern__group)m->group);
     for (int i = 0; i < n; i++)
         if (words_belongs(sorted[i], m))
-            tell_class(out, all, m, sorted[i]);
+            write_class(out, all, m, sorted[i]);
     for (int i = 0; i < n; i++)
         if (!words_belongs(sorted[i], m)) {
             if (!strangers++)
                 quern__text_add(
                     out, "\n## Names in files only\n\nKeras writes these into files by itself.\n");
-            tell_class(out, all, m, sorted[i]);
+            write_class(out, all, m, sorted[i]);
         }
 }
 
@@ -121,5 +121,5 @@ void words_page_of_classes(quern__text *out, words_names *all, const char *title
         title);
     for (int i = 0; i < words_n_modules; i++)
         if (words_modules[i].page && !strcmp(words_modules[i].page, page))
-            tell_group(out, all, &words_modules[i]);
+            write_group(out, all, &words_modules[i]);
 }

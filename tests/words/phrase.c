@@ -1,5 +1,5 @@
-/* A class as the words that name it: what a pipeline, --optimizer or --loss take. What is printed
- * is read again, and must give the defaults of the row. */
+/* A class as a spec string, as a pipeline, --optimizer or --loss takes it. The printed string is
+ * read again, and must give the defaults of the row. */
 #include "words.h"
 
 #include <ctype.h>
@@ -7,7 +7,7 @@
 
 enum { width = 110 };
 
-/* Its shape is what follows the word. */
+/* Its shape follows the word. */
 static bool is_input(const quern__class *c) { return !strcmp(c->name, "InputLayer"); }
 
 void words_word(const quern__class *c, char *out, size_t size)
@@ -15,7 +15,7 @@ void words_word(const quern__class *c, char *out, size_t size)
     quern__snake_case(is_input(c) ? "Input" : c->name, out, size);
 }
 
-/* Whether a text must stand in quotes to be read as one. */
+/* Whether a text needs quotes to be read as one. */
 static bool quoted(const char *text)
 {
     for (const char *p = text; *p; p++)
@@ -49,7 +49,7 @@ void words_value(quern__text *out, json_t *v)
         quern__text_add(out, "%s", json_is_true(v) ? "true" : json_is_false(v) ? "false" : "none");
 }
 
-/* Something that an argument without a default may be. */
+/* A valid value of an argument without a default. */
 static const char *sample(const quern__field *f)
 {
     return f->kind == QUERN__F_TEXT          ? "word"
@@ -60,7 +60,7 @@ static const char *sample(const quern__field *f)
                                              : "1";
 }
 
-/* The words are read as what they say. */
+/* Reads the spec string again and compares. */
 static void check(const quern__class *c, const char *text)
 {
     quern_error err = { 0 };

@@ -150,6 +150,7 @@ quern__layer *quern__layer_inside(quern__layer *l, json_t *spec, const char *nam
     inner->owned_by_wrapper = true;
     inner->depth = l->depth + 1;
     inner->room = l->room;
+    inner->nesting = l->nesting;
     inner->unfilled = l->unfilled;
     return l->inner[l->n_inner++] = inner;
 }
@@ -278,18 +279,18 @@ int quern__layer_build(quern__layer *l, const quern_shape *in, int n_in, uint64_
 }
 
 /* Sets the flag of a layer and of its inner layers, also in their configs. */
-static void tell_trainable(quern__layer *l, bool on)
+static void set_trainable(quern__layer *l, bool on)
 {
     l->trainable = on;
     if (json_object_get(l->config, "trainable"))
         json_object_set_new(l->config, "trainable", json_boolean(on));
     for (int i = 0; i < l->n_inner; i++)
-        tell_trainable(l->inner[i], on);
+        set_trainable(l->inner[i], on);
 }
 
 void quern__layer_set_trainable(quern__layer *l, bool on)
 {
-    tell_trainable(l, on);
+    set_trainable(l, on);
     settle(l, true);
 }
 
@@ -376,6 +377,11 @@ quern__variable *quern__layer_state(quern__layer *l, quern__graph *g, int k,
         quern_error err = { 0 };
         *at = quern__variable_new(l->name, QUERN_FLOAT32, &closed, false, &err);
         *n += *at != NULL;
+    }
+    if (at && *at && !quern_shape_equal(&(*at)->shape, &closed)) {
+        quern__graph_fail(g, QUERN_UNSUPPORTED,
+                          "the states of a stateful layer cannot change their shape");
+        return NULL;
     }
     if (!at || !*at)
         quern__graph_fail(g, QUERN_NOMEM, "out of memory for the states of the layer");

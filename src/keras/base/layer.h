@@ -46,11 +46,22 @@ typedef struct quern__context {
     quern__id out[QUERN__MAX_RESULTS], mask_out[QUERN__MAX_RESULTS];
 } quern__context;
 
+struct quern__layer;
+/* How the layers Sequential and Functional, whose object is a model, are built, called and freed.
+ * The blueprint of module model gives it to its layers, because this module does not know models. */
+typedef struct quern__nesting {
+    int (*build)(struct quern__layer *layer, const quern_shape *in, int n_in, quern_error *err);
+    quern__id (*call)(struct quern__layer *layer, quern__graph *g, const quern__id *in, int n_in,
+                      bool training);
+    void (*drop)(struct quern__layer *layer); /* frees the object */
+} quern__nesting;
+
 typedef struct quern__layer {
     const quern__class *kind;
     char *name;
     json_t *config;
     bool built, trainable;
+    bool keras_2;  /* the model trains with the semantics of Keras 2 */
     bool unfilled; /* the initializers do not run, because a file provides the weights */
     int n_weights, weight_capacity;
     quern__variable **weights; /* in Keras's order */
@@ -72,14 +83,15 @@ typedef struct quern__layer {
     quern_shape in[QUERN_MAX_RANK]; /* input shapes at build */
     const int *arguments;           /* during build: as in quern__context */
     int n_in;
-    int64_t records;         /* batch size, when it is fixed (stateful models); 0: dynamic */
-    uint64_t seed;           /* for initializers and dropout */
-    void *scratch;           /* state of adapt between batches */
-    void *object;            /* what lookup nodes read; destroy_state of the row frees it */
-    bool given;              /* the config has the state: adapt is not needed */
-    size_t *room;            /* remaining bytes for weights; NULL: no limit */
-    quern__id penalty;       /* during a call: sum of the penalties that it added; 0: none */
-    quern__context *context; /* during a call */
+    int64_t records;               /* batch size, when it is fixed (stateful models); 0: dynamic */
+    uint64_t seed;                 /* for initializers and dropout */
+    void *scratch;                 /* state of adapt between batches */
+    void *object;                  /* what lookup nodes read; destroy_state of the row frees it */
+    bool given;                    /* the config has the state: adapt is not needed */
+    size_t *room;                  /* remaining bytes for weights; NULL: no limit */
+    const quern__nesting *nesting; /* NULL: the layer does not belong to a blueprint */
+    quern__id penalty;             /* during a call: sum of the penalties that it added; 0: none */
+    quern__context *context;       /* during a call */
 } quern__layer;
 
 /* A layer of a class with a full config, which it takes. A wrapper creates its inner layers.
@@ -188,5 +200,16 @@ quern__id quern__encode_categories(quern__layer *layer, quern__graph *g, quern__
 /* Checks that config.output_mode is among the `n` modes from `first` on in: int, one_hot,
  * multi_hot, count. */
 int quern__check_output_mode(quern__layer *layer, int first, int n, quern_error *err);
+
+/* layer_adapt.c: whether adapt determines a state of the layer that neither its config nor a
+ * constant gives. */
+bool quern__layer_learns(const quern__layer *layer);
+/* One batch of adapt; *seen counts the records. The end of adapt, after the last batch. */
+int quern__layer_adapt(quern__layer *layer, const quern_tensor *batch, int64_t *seen,
+                       quern_error *err);
+int quern__layer_adapted(quern__layer *layer, quern_error *err);
+
+/* The rows of layers/core/sequential_functional.c. */
+extern const quern__class quern__layer_sequential, quern__layer_functional;
 
 #endif

@@ -8,8 +8,6 @@
  * functions saturate. */
 #include "losses.h"
 
-#include <string.h>
-
 #define VALUE(NAME) quern__id NAME(quern__graph *g, json_t *config, quern__id t, quern__id p)
 
 static quern__id clipped(quern__graph *g, quern__id p)
@@ -50,16 +48,15 @@ static quern__id smoothed_by_last(quern__graph *g, json_t *config, quern__id t)
 
 /* The logits of a prediction: the prediction itself, or the input of its softmax or sigmoid (Keras
  * keeps these too); 0: none. */
-static quern__id logits_of(quern__graph *g, json_t *config, quern__id p, const char *op,
+static quern__id logits_of(quern__graph *g, json_t *config, quern__id p, const quern__op *op,
                            int function)
 {
     if (quern__config_bool(config, "from_logits"))
         return p;
-    const quern__op *row = quern__op_of(g, p);
-    const quern__node *node = row ? quern__graph_node_at(g, quern__graph_value(g, p)->node) : NULL;
-    return node && !strcmp(row->name, op) && (function < 0 || node->attr.i[0] == function)
-               ? node->in[0]
-               : 0;
+    if (quern__op_of(g, p) != op)
+        return 0;
+    const quern__node *node = quern__graph_node_at(g, quern__graph_value(g, p)->node);
+    return function < 0 || node->attr.i[0] == function ? node->in[0] : 0;
 }
 
 /* -t log p - (1 - t) log(1 - p), elementwise */
@@ -83,7 +80,7 @@ VALUE(quern__binary_crossentropy)
     if (!t || !p)
         return 0;
     t = smoothed(g, config, t, 2);
-    quern__id z = logits_of(g, config, p, "unary", QUERN__SIGMOID);
+    quern__id z = logits_of(g, config, p, &quern__op_unary, QUERN__SIGMOID);
     return quern__last_mean(
         g, quern__axis_last(g, config, z ? of_logits(g, t, z) : of_probabilities(g, t, p)));
 }
@@ -97,7 +94,7 @@ VALUE(quern__binary_focal)
         return 0;
     double alpha = quern__config_number(config, "alpha");
     t = smoothed(g, config, t, 2);
-    quern__id z = logits_of(g, config, p, "unary", QUERN__SIGMOID);
+    quern__id z = logits_of(g, config, p, &quern__op_unary, QUERN__SIGMOID);
     p = quern__config_bool(config, "from_logits") ? quern__unary_of(g, QUERN__SIGMOID, p) : p;
     quern__id right = quern__add2(g, quern__mul2(g, t, p),
                                   quern__mul2(g, quern__one_minus(g, t), quern__one_minus(g, p)));
@@ -119,7 +116,7 @@ VALUE(quern__categorical_crossentropy)
 {
     quern__match(g, &t, &p);
     t = quern__axis_last(g, config, smoothed_by_last(g, config, t));
-    quern__id z = p ? logits_of(g, config, p, "softmax", -1) : 0;
+    quern__id z = p ? logits_of(g, config, p, &quern__op_softmax, -1) : 0;
     p = quern__axis_last(g, config, p);
     if (!t || !p)
         return 0;
@@ -155,7 +152,7 @@ static quern__id labels_for(quern__graph *g, quern__id t, quern__id p)
 VALUE(quern__sparse_categorical_crossentropy)
 {
     json_t *ignore = json_object_get(config, "ignore_class");
-    quern__id z = t && p ? logits_of(g, config, p, "softmax", -1) : 0;
+    quern__id z = t && p ? logits_of(g, config, p, &quern__op_softmax, -1) : 0;
     if (!t || !p)
         return 0;
     int64_t ignored = json_is_integer(ignore) ? json_integer_value(ignore) : QUERN__NO_LABEL;

@@ -50,6 +50,12 @@ int quern__optimizer_count(const quern__optimizer *o, bool unused);
 /* The optimizer that has the rate and counts the steps: `o`, or the one that it wraps. Returns
  * borrowed. */
 quern__optimizer *quern__optimizer_leader(quern__optimizer *o);
+/* The learning rate of a leader, and whether a schedule or several optimizers with their own rates
+ * determine it instead of quern__optimizer_set_rate. */
+double quern__optimizer_rate(const quern__optimizer *o);
+void quern__optimizer_set_rate(quern__optimizer *o, double rate);
+bool quern__optimizer_has_schedule(const quern__optimizer *o);
+bool quern__optimizer_has_several(const quern__optimizer *o);
 /* nadam_adafactor_muon.c: recomputes the momentum product of Nadam from the step count, for a file
  * that lacks it. */
 void quern__nadam_resume(quern__optimizer *o);

@@ -64,6 +64,16 @@ quern__optimizer *quern__optimizer_leader(quern__optimizer *o)
     return o && o->kind == &quern__loss_scale_optimizer ? o->inner[0] : o;
 }
 
+double quern__optimizer_rate(const quern__optimizer *o) { return *(const float *)o->rate->data; }
+
+void quern__optimizer_set_rate(quern__optimizer *o, double rate)
+{
+    *(float *)o->rate->data = (float)rate;
+}
+
+bool quern__optimizer_has_schedule(const quern__optimizer *o) { return o->schedule; }
+bool quern__optimizer_has_several(const quern__optimizer *o) { return o->n_inner > 0; }
+
 /* ---- LossScaleOptimizer ---- */
 
 enum { COUNTER, SCALE };

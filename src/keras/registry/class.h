@@ -106,6 +106,7 @@ typedef struct quern__class {
                                        them as arguments too */
     int masks;                      /* QUERN__MASK_… */
     bool model;                     /* a nested model */
+    bool removes_masks;             /* a call removes the masks of its inputs, as in Keras */
     bool strings;                   /* the layer accepts strings */
     bool whole;                     /* the layer accepts int32 and int64; others get float32 */
     bool by_step; /* the layer can compute a sequence step by step: the steps are independent, or it

@@ -209,13 +209,22 @@ static bool kind_fits(quern__kind_of_field kind, json_t *v)
 
 int quern__field_group(const quern__field *f)
 {
-    return f->kind == QUERN__F_INITIALIZER   ? QUERN__INITIALIZER
-           : f->kind == QUERN__F_REGULARIZER ? QUERN__REGULARIZER
-           : f->kind == QUERN__F_CONSTRAINT  ? QUERN__CONSTRAINT
-           : f->kind == QUERN__F_RATE        ? QUERN__SCHEDULE
-           : f->kind == QUERN__F_LAYER       ? QUERN__LAYER
-           : f->kind == QUERN__F_OPTIMIZER   ? QUERN__OPTIMIZER
-                                             : -1;
+    switch (f->kind) {
+    case QUERN__F_INITIALIZER:
+        return QUERN__INITIALIZER;
+    case QUERN__F_REGULARIZER:
+        return QUERN__REGULARIZER;
+    case QUERN__F_CONSTRAINT:
+        return QUERN__CONSTRAINT;
+    case QUERN__F_RATE:
+        return QUERN__SCHEDULE;
+    case QUERN__F_LAYER:
+        return QUERN__LAYER;
+    case QUERN__F_OPTIMIZER:
+        return QUERN__OPTIMIZER;
+    default:
+        return -1;
+    }
 }
 
 /* Checks one argument: its kind, and that an unsupported one has its default. */

@@ -37,29 +37,29 @@ typedef struct head {
     uint64_t record;
 } head;
 
-static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t min_int64(int64_t a, int64_t b) { return a < b ? a : b; }
 /* Rounded up to whole tiles of 32 columns. */
-static int64_t padded(int64_t n) { return (n + columns - 1) / columns * columns; }
+static int64_t padded_width(int64_t n) { return (n + columns - 1) / columns * columns; }
 /* Whether to omit the future. With a mask it is not omitted: a query that may attend to no key
  * attends to all. */
-static int part_of(const head *h, int part)
+static int causal_part(const head *h, int part)
 {
     return h->causal && !h->mask ? part : QUERN__SMALL_WHOLE;
 }
 
 /* Transposes `rows` rows: to[p * tile + i]. Pads with zeros to a whole vector. */
-static void turn(const float *x, int64_t ld, int64_t rows, int64_t width, float *to)
+static void transpose(const float *x, int64_t ld, int64_t rows, int64_t width, float *to)
 {
-    for (int64_t i = 0; i < padded(rows); i++)
+    for (int64_t i = 0; i < padded_width(rows); i++)
         for (int64_t p = 0; p < width; p++)
             to[p * tile + i] = i < rows ? x[i * ld + p] : 0;
 }
 
 /* Rows of a width of whole vectors: in place, or copied with zeros after them. */
-static const float *rows_of(const float *x, int64_t ld, int64_t rows, int64_t width, float *room,
-                            int64_t *ldx)
+static const float *padded_rows(const float *x, int64_t ld, int64_t rows, int64_t width,
+                                float *room, int64_t *ldx)
 {
-    int64_t whole = padded(width);
+    int64_t whole = padded_width(width);
     *ldx = whole == width ? ld : whole;
     if (whole == width)
         return x;
@@ -70,17 +70,17 @@ static const float *rows_of(const float *x, int64_t ld, int64_t rows, int64_t wi
 }
 
 /* Number of keys of a tile that query t attends to. */
-static int64_t seen(const head *h, int64_t t, int64_t first, int64_t keys)
+static int64_t visible_keys(const head *h, int64_t t, int64_t first, int64_t keys)
 {
     int64_t n = h->causal ? t + h->offset + 1 - first : keys;
-    return n < 0 ? 0 : least(n, keys);
+    return n < 0 ? 0 : min_int64(n, keys);
 }
 
 /* Scales and masks the scores of a query. Returns the number of keys of the tile in use. */
-static inline __attribute__((always_inline)) int64_t weigh(const head *h, int64_t t, int64_t first,
-                                                           int64_t keys, float *s)
+static inline __attribute__((always_inline)) int64_t
+mask_scores(const head *h, int64_t t, int64_t first, int64_t keys, float *s)
 {
-    int64_t n = seen(h, t, first, keys);
+    int64_t n = visible_keys(h, t, first, keys);
     for (int64_t j = 0; j < n; j++)
         s[j] *= h->scale;
     if (!h->mask)
@@ -100,7 +100,7 @@ static inline __attribute__((always_inline)) int64_t weigh(const head *h, int64_
         }
 
 /* Maximum and sum of a row of whole vectors: by lane, then across lanes. */
-static inline __attribute__((always_inline)) float largest(const float *s, int64_t n, float most)
+static inline __attribute__((always_inline)) float row_max(const float *s, int64_t n, float most)
 {
     lane best = { 0 };
     float each[lanes];
@@ -114,7 +114,7 @@ static inline __attribute__((always_inline)) float largest(const float *s, int64
     return each[0];
 }
 
-static inline __attribute__((always_inline)) float total(const float *s, int64_t n)
+static inline __attribute__((always_inline)) float row_sum(const float *s, int64_t n)
 {
     lane sum = { 0 };
     float each[lanes];
@@ -135,7 +135,7 @@ static inline __attribute__((always_inline)) void exponentials(float *s, int64_t
 
 /* Applies dropout to the probabilities of query t for keys first … first + n; n is a multiple of
  * four (ops/attention.c). */
-static void draw(const head *h, int64_t t, int64_t first, int64_t n, float *chance)
+static void dropout_factors(const head *h, int64_t t, int64_t first, int64_t n, float *chance)
 {
     float left = h->rate < 1 ? (float)(1 / (1 - h->rate)) : 0;
     uint64_t at = (uint64_t)((h->number * h->steps + t) * ((h->keys + 3) / 4) + first / 4);
@@ -149,23 +149,23 @@ static void draw(const head *h, int64_t t, int64_t first, int64_t n, float *chan
 
 /* Converts scores to exponentials and updates the running maximum and sum of each row; `factor`
  * scales the earlier sums. */
-static void soften(const head *h, int64_t t, int64_t rows, int64_t first, int64_t keys, float *s,
-                   float *most, float *sum, float *factor)
+static void softmax_tile(const head *h, int64_t t, int64_t rows, int64_t first, int64_t keys,
+                         float *s, float *most, float *sum, float *factor)
 {
     for (int64_t i = 0; i < rows; i++, s += tile) {
-        int64_t n = weigh(h, t + i, first, keys, s), whole = padded(n);
+        int64_t n = mask_scores(h, t + i, first, keys, s), whole = padded_width(n);
         for (int64_t j = n; j < whole; j++)
             s[j] = NOWHERE;
-        float now = largest(s, whole, most[i]);
+        float now = row_max(s, whole, most[i]);
         factor[i] = first && most[i] != now ? quern__exp_falling(most[i] - now) : 1;
         most[i] = now;
         exponentials(s, whole, now, 1);
         for (int64_t j = n; j < tile; j++)
             s[j] = 0;
-        sum[i] = sum[i] * factor[i] + total(s, whole);
+        sum[i] = sum[i] * factor[i] + row_sum(s, whole);
         if (h->rate > 0) {
             float chance[tile];
-            draw(h, t + i, first, whole, chance);
+            dropout_factors(h, t + i, first, whole, chance);
             for (int64_t j = 0; j < whole; j++)
                 s[j] *= chance[j];
         }
@@ -174,29 +174,31 @@ static void soften(const head *h, int64_t t, int64_t rows, int64_t first, int64_
 
 /* Queries t … t + rows of a head. `kept` belongs to the first of them, with `stride` between
  * queries. */
-static void forward(const head *h, int64_t t, int64_t rows, float *y, float *kept, int64_t stride)
+static void forward_queries(const head *h, int64_t t, int64_t rows, float *y, float *kept,
+                            int64_t stride)
 {
     numbers turned, room, sums;
     square s;
     float most[tile], sum[tile] = { 0 }, factor[tile];
-    int64_t ep = padded(h->e), last = h->mask ? h->keys : seen(h, t + rows - 1, 0, h->keys), ldv;
+    int64_t ep = padded_width(h->e),
+            last = h->mask ? h->keys : visible_keys(h, t + rows - 1, 0, h->keys), ldv;
     for (int64_t i = 0; i < rows; i++)
         most[i] = NOWHERE;
     for (int64_t first = 0; first < last; first += tile) {
-        int64_t n = least(tile, last - first), shift = t + h->offset - first;
-        const float *v = rows_of(h->v + first * h->ldv, h->ldv, n, h->e, room, &ldv);
+        int64_t n = min_int64(tile, last - first), shift = t + h->offset - first;
+        const float *v = padded_rows(h->v + first * h->ldv, h->ldv, n, h->e, room, &ldv);
         /* scores: queries by transposed keys */
-        turn(h->k + first * h->ldk, h->ldk, n, h->d, turned);
-        quern__small_product(&(quern__small){ rows, padded(n), h->d, h->q + t * h->ldq, h->ldq, 1,
-                                              turned, tile, s, tile, false,
-                                              part_of(h, QUERN__SMALL_BELOW), shift });
-        soften(h, t, rows, first, n, s, most, sum, factor);
+        transpose(h->k + first * h->ldk, h->ldk, n, h->d, turned);
+        quern__small_product(&(quern__small){ rows, padded_width(n), h->d, h->q + t * h->ldq,
+                                              h->ldq, 1, turned, tile, s, tile, false,
+                                              causal_part(h, QUERN__SMALL_BELOW), shift });
+        softmax_tile(h, t, rows, first, n, s, most, sum, factor);
         /* the sums so far, relative to the new maximum, then this tile's share */
         for (int64_t i = 0; first && i < rows; i++)
             for (int64_t p = 0; factor[i] != 1 && p < ep; p++)
                 sums[i * ep + p] *= factor[i];
         quern__small_product(&(quern__small){ rows, ep, n, s, tile, 1, v, ldv, sums, ep, first > 0,
-                                              part_of(h, QUERN__SMALL_UP_TO), shift });
+                                              causal_part(h, QUERN__SMALL_UP_TO), shift });
     }
     /* the result, and the statistics for the backward pass */
     for (int64_t i = 0; i < rows; i++) {
@@ -212,20 +214,21 @@ static void forward(const head *h, int64_t t, int64_t rows, float *y, float *kep
 static head head_of(const quern__call *c, int64_t r, int64_t k)
 {
     const quern__attr *a = c->attr;
-    int64_t heads = a->i[0], shared = a->i[1];
+    int64_t heads = a->i[QUERN__ATTENTION_HEADS], shared = a->i[QUERN__ATTENTION_SHARED];
     head h = { .steps = c->in[0].shape.dims[1],
                .keys = c->in[1].shape.dims[1],
                .ldq = c->in[0].shape.dims[2],
                .ldk = c->in[1].shape.dims[2],
                .ldv = c->in[2].shape.dims[2],
-               .causal = a->i[2],
-               .zeros = a->i[5],
+               .causal = a->i[QUERN__ATTENTION_CAUSAL],
+               .zeros = a->i[QUERN__ATTENTION_ZEROS],
                .number = k,
-               .scale = (float)a->f[0],
-               .rate = a->f[1],
+               .scale = (float)a->f[QUERN__ATTENTION_SCALE],
+               .rate = a->f[QUERN__ATTENTION_DROPOUT],
                .record = (uint64_t)(c->run->first + r) };
     if (h.rate > 0)
-        h.key = quern__random_key_of(c->run->seed ^ quern__hash64((uint64_t)a->i[6]),
+        h.key = quern__random_key_of(c->run->seed ^
+                                         quern__hash64((uint64_t)a->i[QUERN__ATTENTION_SEED]),
                                      QUERN__RANDOM_DROPOUT, (uint64_t)c->run->epoch);
     h.d = h.ldq / heads;
     h.e = h.ldv / shared;
@@ -233,11 +236,13 @@ static head head_of(const quern__call *c, int64_t r, int64_t k)
     h.q = (const float *)c->in[0].data + r * h.steps * h.ldq + k * h.d;
     h.k = (const float *)c->in[1].data + r * h.keys * h.ldk + k / (heads / shared) * h.d;
     h.v = (const float *)c->in[2].data + r * h.keys * h.ldv + k / (heads / shared) * h.e;
-    h.offset = a->i[4] ? (int64_t)((const float *)c->in[a->i[4]].data)[0] : 0;
-    if (a->i[3]) {
-        const int64_t *m = c->in[a->i[3]].shape.dims;
-        h.mask = (const float *)c->in[a->i[3]].data + (m[0] > 1 ? r * m[1] * m[2] * m[3] : 0) +
-                 (m[1] > 1 ? k * m[2] * m[3] : 0);
+    h.offset = a->i[QUERN__ATTENTION_OFFSET]
+                   ? (int64_t)((const float *)c->in[a->i[QUERN__ATTENTION_OFFSET]].data)[0]
+                   : 0;
+    if (a->i[QUERN__ATTENTION_MASK]) {
+        const int64_t *m = c->in[a->i[QUERN__ATTENTION_MASK]].shape.dims;
+        h.mask = (const float *)c->in[a->i[QUERN__ATTENTION_MASK]].data +
+                 (m[0] > 1 ? r * m[1] * m[2] * m[3] : 0) + (m[1] > 1 ? k * m[2] * m[3] : 0);
         h.mask_query = m[2] > 1 ? m[3] : 0;
         h.mask_key = m[3] > 1;
     }
@@ -245,7 +250,7 @@ static head head_of(const quern__call *c, int64_t r, int64_t k)
 }
 
 /* The first and last record of a call. */
-static void records_of(const quern__call *c, int64_t *begin, int64_t *end)
+static void record_range(const quern__call *c, int64_t *begin, int64_t *end)
 {
     if (c->axis < 0)
         *begin = 0, *end = c->out[0].shape.dims[0];
@@ -254,15 +259,16 @@ static void records_of(const quern__call *c, int64_t *begin, int64_t *end)
 /* Forward pass of records [begin, end): for each head, 64 queries at a time. */
 static int attention_kernel(const quern__call *c, int64_t begin, int64_t end)
 {
-    int64_t heads = c->attr->i[0];
-    records_of(c, &begin, &end);
+    int64_t heads = c->attr->i[QUERN__ATTENTION_HEADS];
+    record_range(c, &begin, &end);
     for (int64_t r = begin; r < end; r++)
         for (int64_t k = 0; k < heads; k++) {
             head h = head_of(c, r, k);
             for (int64_t t = 0; t < h.steps; t += tile)
-                forward(&h, t, least(tile, h.steps - t),
-                        (float *)c->out[0].data + (r * h.steps + t) * h.ldy + k * h.e,
-                        (float *)c->out[1].data + ((r * h.steps + t) * heads + k) * 2, 2 * heads);
+                forward_queries(&h, t, min_int64(tile, h.steps - t),
+                                (float *)c->out[0].data + (r * h.steps + t) * h.ldy + k * h.e,
+                                (float *)c->out[1].data + ((r * h.steps + t) * heads + k) * 2,
+                                2 * heads);
         }
     return 0;
 }
@@ -275,29 +281,29 @@ typedef struct back {
     int64_t stride;             /* of kept */
     float *dq;
     numbers k_turned, v_turned, k_room, q_room, dy_room, dk, dv, part;
-    square s, slope;
+    square s, grad;
 } back;
 
 /* Probabilities of query t and their gradients, under dropout. */
-static void left_out(const head *h, int64_t t, int64_t first, int64_t n, float along, float *s,
-                     float *slope)
+static void dropout_grad(const head *h, int64_t t, int64_t first, int64_t n, float along, float *s,
+                         float *grad)
 {
     float chance[tile];
-    draw(h, t, first, n, chance);
+    dropout_factors(h, t, first, n, chance);
     for (int64_t j = 0; j < n; j++) {
-        slope[j] = s[j] * (slope[j] * chance[j] - along) * h->scale;
+        grad[j] = s[j] * (grad[j] * chance[j] - along) * h->scale;
         s[j] *= chance[j];
     }
 }
 
 /* Converts scores to probabilities, and gradients of probabilities to gradients of scores. */
-static void slopes(const head *h, const back *b, int64_t t, int64_t rows, int64_t first,
-                   int64_t keys, float *s, float *slope)
+static void score_grads(const head *h, const back *b, int64_t t, int64_t rows, int64_t first,
+                        int64_t keys, float *s, float *grad)
 {
-    for (int64_t i = 0; i < rows; i++, s += tile, slope += tile) {
+    for (int64_t i = 0; i < rows; i++, s += tile, grad += tile) {
         const float *y = b->y + (t + i) * h->ldy, *dy = b->dy + (t + i) * h->ldy,
                     *kept = b->kept + (t + i) * b->stride;
-        int64_t n = weigh(h, t + i, first, keys, s), whole = padded(n), p = 0;
+        int64_t n = mask_scores(h, t + i, first, keys, s), whole = padded_width(n), p = 0;
         float along = 0, most = kept[0], inverse = kept[1];
         /* along = sum(dy y) of the query */
         lane sum = { 0 };
@@ -305,47 +311,48 @@ static void slopes(const head *h, const back *b, int64_t t, int64_t rows, int64_
             sum += *(const lane *)(y + p) * *(const lane *)(dy + p);
         for (; p < h->e; p++)
             along += y[p] * dy[p];
-        along += total((const float *)&sum, lanes);
+        along += row_sum((const float *)&sum, lanes);
         for (int64_t j = n; j < whole; j++)
             s[j] = NOWHERE;
         exponentials(s, whole, most, inverse);
         if (h->rate > 0)
-            left_out(h, t + i, first, whole, along, s, slope);
+            dropout_grad(h, t + i, first, whole, along, s, grad);
         else
             for (int64_t j = 0; j < whole; j++)
-                slope[j] = s[j] * (slope[j] - along) * h->scale;
+                grad[j] = s[j] * (grad[j] - along) * h->scale;
         if (most <= NOWHERE) /* all keys are masked: probabilities are uniform, gradients are 0 */
-            memset(slope, 0, sizeof(float) * tile);
+            memset(grad, 0, sizeof(float) * tile);
         for (int64_t j = n; j < tile; j++)
-            s[j] = slope[j] = 0;
+            s[j] = grad[j] = 0;
     }
 }
 
 /* Queries t … t + rows of a head against keys first … first + n. Writes or adds to dq; adds to dk
  * and dv. */
-static void meet(const head *h, back *b, int64_t t, int64_t rows, int64_t first, int64_t n,
-                 const float *k, int64_t ldk)
+static void backward_tile(const head *h, back *b, int64_t t, int64_t rows, int64_t first, int64_t n,
+                          const float *k, int64_t ldk)
 {
-    int64_t dp = padded(h->d), ep = padded(h->e), shift = t + h->offset - first, ldq, ldy;
-    int below = part_of(h, QUERN__SMALL_BELOW), up_to = part_of(h, QUERN__SMALL_UP_TO),
-        from = part_of(h, QUERN__SMALL_FROM);
+    int64_t dp = padded_width(h->d), ep = padded_width(h->e), shift = t + h->offset - first, ldq,
+            ldy;
+    int below = causal_part(h, QUERN__SMALL_BELOW), up_to = causal_part(h, QUERN__SMALL_UP_TO),
+        from = causal_part(h, QUERN__SMALL_FROM);
     const float *q = h->q + t * h->ldq, *dy = b->dy + t * h->ldy;
-    const float *q_rows = rows_of(q, h->ldq, rows, h->d, b->q_room, &ldq),
-                *dy_rows = rows_of(dy, h->ldy, rows, h->e, b->dy_room, &ldy);
+    const float *q_rows = padded_rows(q, h->ldq, rows, h->d, b->q_room, &ldq),
+                *dy_rows = padded_rows(dy, h->ldy, rows, h->e, b->dy_room, &ldy);
     /* the scores again, and the gradients of the probabilities: dy vᵀ */
-    quern__small_product(&(quern__small){ rows, padded(n), h->d, q, h->ldq, 1, b->k_turned, tile,
-                                          b->s, tile, false, below, shift });
-    quern__small_product(&(quern__small){ rows, padded(n), h->e, dy, h->ldy, 1, b->v_turned, tile,
-                                          b->slope, tile, false, below, shift });
-    /* s becomes the probabilities, slope the gradients of the scores */
-    slopes(h, b, t, rows, first, n, b->s, b->slope);
+    quern__small_product(&(quern__small){ rows, padded_width(n), h->d, q, h->ldq, 1, b->k_turned,
+                                          tile, b->s, tile, false, below, shift });
+    quern__small_product(&(quern__small){ rows, padded_width(n), h->e, dy, h->ldy, 1, b->v_turned,
+                                          tile, b->grad, tile, false, below, shift });
+    /* s becomes the probabilities, grad the gradients of the scores */
+    score_grads(h, b, t, rows, first, n, b->s, b->grad);
     quern__small_product(
         &(quern__small){ n, ep, rows, b->s, 1, tile, dy_rows, ldy, b->dv, ep, true, from, shift });
-    quern__small_product(&(quern__small){ n, dp, rows, b->slope, 1, tile, q_rows, ldq, b->dk, dp,
+    quern__small_product(&(quern__small){ n, dp, rows, b->grad, 1, tile, q_rows, ldq, b->dk, dp,
                                           true, from, shift });
-    quern__small_product(&(quern__small){ rows, dp, n, b->slope, tile, 1, k, ldk, b->part, dp,
-                                          false, up_to, shift });
-    /* dq += slope k; the first tile of keys writes */
+    quern__small_product(
+        &(quern__small){ rows, dp, n, b->grad, tile, 1, k, ldk, b->part, dp, false, up_to, shift });
+    /* dq += grad k; the first tile of keys writes */
     for (int64_t i = 0; i < rows; i++)
         for (int64_t p = 0; p < h->d; p++) {
             float *to = b->dq + (t + i) * h->ldq + p;
@@ -354,19 +361,20 @@ static void meet(const head *h, back *b, int64_t t, int64_t rows, int64_t first,
 }
 
 /* One key-value head of a record, with all query heads that share it. */
-static void backward(const quern__call *c, int64_t r, int64_t shared)
+static void backward_head(const quern__call *c, int64_t r, int64_t shared)
 {
-    int64_t heads = c->attr->i[0], group = heads / c->attr->i[1];
+    int64_t heads = c->attr->i[QUERN__ATTENTION_HEADS],
+            group = heads / c->attr->i[QUERN__ATTENTION_SHARED];
     const quern_tensor *y = &c->in[c->n_in - 3];
     head h = head_of(c, r, shared * group);
-    int64_t dp = padded(h.d), ep = padded(h.e), ldk;
+    int64_t dp = padded_width(h.d), ep = padded_width(h.e), ldk;
     back b; /* not cleared: every element in use is written before it is read */
     b.stride = 2 * heads;
     for (int64_t first = 0; first < h.keys; first += tile) {
-        int64_t n = least(tile, h.keys - first);
-        const float *k = rows_of(h.k + first * h.ldk, h.ldk, n, h.d, b.k_room, &ldk);
-        turn(h.k + first * h.ldk, h.ldk, n, h.d, b.k_turned);
-        turn(h.v + first * h.ldv, h.ldv, n, h.e, b.v_turned);
+        int64_t n = min_int64(tile, h.keys - first);
+        const float *k = padded_rows(h.k + first * h.ldk, h.ldk, n, h.d, b.k_room, &ldk);
+        transpose(h.k + first * h.ldk, h.ldk, n, h.d, b.k_turned);
+        transpose(h.v + first * h.ldv, h.ldv, n, h.e, b.v_turned);
         memset(b.dk, 0, sizeof(float) * (size_t)(n * dp));
         memset(b.dv, 0, sizeof(float) * (size_t)(n * ep));
         /* all heads of queries that share these keys */
@@ -377,9 +385,9 @@ static void backward(const quern__call *c, int64_t r, int64_t shared)
             b.dy = (const float *)y[2].data + r * h.steps * h.ldy + m * h.e;
             b.dq = (float *)c->out[0].data + r * h.steps * h.ldq + m * h.d;
             for (int64_t t = 0; t < h.steps; t += tile) {
-                int64_t rows = least(tile, h.steps - t);
-                if (h.mask || seen(&h, t + rows - 1, first, n) > 0)
-                    meet(&h, &b, t, rows, first, n, k, ldk);
+                int64_t rows = min_int64(tile, h.steps - t);
+                if (h.mask || visible_keys(&h, t + rows - 1, first, n) > 0)
+                    backward_tile(&h, &b, t, rows, first, n, k, ldk);
             }
         }
         /* the gradients of these keys and values are complete */
@@ -392,23 +400,23 @@ static void backward(const quern__call *c, int64_t r, int64_t shared)
     }
 }
 
-static int attention_slope_kernel(const quern__call *c, int64_t begin, int64_t end)
+static int attention_grad_kernel(const quern__call *c, int64_t begin, int64_t end)
 {
-    records_of(c, &begin, &end);
+    record_range(c, &begin, &end);
     for (int64_t r = begin; r < end; r++)
-        for (int64_t shared = 0; shared < c->attr->i[1]; shared++)
-            backward(c, r, shared);
+        for (int64_t shared = 0; shared < c->attr->i[QUERN__ATTENTION_SHARED]; shared++)
+            backward_head(c, r, shared);
     return 0;
 }
 
 quern__kernel *quern__cpu_attention(const quern__call *c)
 {
-    bool forward_pass = !strcmp(c->op->name, "attention"),
-         back_pass = !strcmp(c->op->name, "attention_grad");
+    bool forward_pass = c->op == &quern__op_attention,
+         back_pass = c->op == &quern__op_attention_grad;
     if ((!forward_pass && !back_pass) || !quern__inputs_are_floats(c))
         return NULL;
-    if (c->in[0].shape.dims[2] / c->attr->i[0] > widest ||
-        c->in[2].shape.dims[2] / c->attr->i[1] > widest)
+    if (c->in[0].shape.dims[2] / c->attr->i[QUERN__ATTENTION_HEADS] > widest ||
+        c->in[2].shape.dims[2] / c->attr->i[QUERN__ATTENTION_SHARED] > widest)
         return NULL;
-    return forward_pass ? attention_kernel : attention_slope_kernel;
+    return forward_pass ? attention_kernel : attention_grad_kernel;
 }

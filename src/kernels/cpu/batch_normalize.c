@@ -35,7 +35,7 @@ static int64_t pixels_of(const quern_tensor *t)
 }
 
 /* Repeats a number per channel for each pixel of a stripe. */
-static void spread(const stripe *s, const float *row, float *to)
+static void repeat_channels(const stripe *s, const float *row, float *to)
 {
     for (int64_t i = 0; i < s->wide; i++)
         to[i] = row[i % s->channels];
@@ -43,8 +43,9 @@ static void spread(const stripe *s, const float *row, float *to)
 
 /* Sums over `count` runs of `wide` numbers: of x - shift and its square, or of dy (x - shift) and
  * dy. */
-static void add_up(int64_t count, int64_t wide, int64_t stride, const float *x, const float *shift,
-                   const float *dy, double *restrict first, double *restrict second)
+static void run_sums(int64_t count, int64_t wide, int64_t stride, const float *x,
+                     const float *shift, const float *dy, double *restrict first,
+                     double *restrict second)
 {
     for (int64_t i = 0; i < count; i += block) {
         float a[width] = { 0 }, b[width] = { 0 };
@@ -76,9 +77,9 @@ static void sums_of(const stripe *s, const float *x, const float *shift, const f
 {
     double all[2][width] = { { 0 } };
     int64_t done = s->count * s->stride;
-    add_up(s->count, s->wide, s->stride, x, shift, dy, all[0], all[1]);
-    add_up(s->rest, s->channels, s->channels, x + done, shift, dy ? dy + done : NULL, all[0],
-           all[1]);
+    run_sums(s->count, s->wide, s->stride, x, shift, dy, all[0], all[1]);
+    run_sums(s->rest, s->channels, s->channels, x + done, shift, dy ? dy + done : NULL, all[0],
+             all[1]);
     for (int64_t j = s->channels; j < s->wide; j++) {
         all[0][j % s->channels] += all[0][j];
         all[1][j % s->channels] += all[1][j];
@@ -98,7 +99,7 @@ static int moments_kernel(const quern__call *c, int64_t begin, int64_t end)
             float *out = (float *)c->out[0].data + 2 * r * n + k, shift[width];
             double sums[2 * width];
             stripe s = stripe_of(n, k, pixels);
-            spread(&s, x, shift);
+            repeat_channels(&s, x, shift);
             sums_of(&s, x, shift, NULL, sums);
             for (int64_t j = 0; j < s.channels; j++) {
                 double mean = sums[j] / (double)pixels,
@@ -122,13 +123,14 @@ static void scale_and_shift(int64_t count, int64_t wide, int64_t stride, const f
 /* 1 / sqrt(variance + epsilon) of channel k. */
 static float inverse_of(const quern__call *c, int64_t n, int64_t k)
 {
-    return (float)(1 / sqrt((double)((const float *)c->in[1].data)[n + k] + c->attr->f[0]));
+    return (float)(1 / sqrt((double)((const float *)c->in[1].data)[n + k] +
+                            c->attr->f[QUERN__NORMALIZE_EPSILON]));
 }
 
 static int normalize_kernel(const quern__call *c, int64_t begin, int64_t end)
 {
-    int64_t n = channels_of(&c->in[0]), pixels = pixels_of(&c->in[0]), gamma = c->attr->i[0],
-            beta = c->attr->i[1];
+    int64_t n = channels_of(&c->in[0]), pixels = pixels_of(&c->in[0]),
+            gamma = c->attr->i[QUERN__NORMALIZE_GAMMA], beta = c->attr->i[QUERN__NORMALIZE_BETA];
     int64_t from = c->axis < 0 ? 0 : begin, to = c->axis < 0 ? c->out[0].shape.dims[0] : end;
     const float *mean = c->in[1].data;
     for (int64_t k = 0; k < n; k += width) {
@@ -141,8 +143,8 @@ static int normalize_kernel(const quern__call *c, int64_t begin, int64_t end)
             shift[j] =
                 (beta ? ((const float *)c->in[beta].data)[k + j] : 0) - mean[k + j] * scale[j];
         }
-        spread(&s, scale, wide[0]);
-        spread(&s, shift, wide[1]);
+        repeat_channels(&s, scale, wide[0]);
+        repeat_channels(&s, shift, wide[1]);
         for (int64_t r = from; r < to; r++) {
             const float *x = (const float *)c->in[0].data + r * pixels * n + k;
             float *y = (float *)c->out[0].data + r * pixels * n + k;
@@ -162,7 +164,7 @@ static int sums_kernel(const quern__call *c, int64_t begin, int64_t end)
     for (int64_t k = 0; k < n; k += width) {
         float shift[width];
         stripe s = stripe_of(n, k, pixels);
-        spread(&s, (const float *)c->in[1].data + k, shift);
+        repeat_channels(&s, (const float *)c->in[1].data + k, shift);
         for (int64_t r = from; r < to; r++) {
             double sums[2 * width];
             int64_t at = r * pixels * n + k;
@@ -179,8 +181,9 @@ static int sums_kernel(const quern__call *c, int64_t begin, int64_t end)
 }
 
 /* dx = dy scale - x along + shift, by column. */
-static void slopes(int64_t count, int64_t wide, int64_t stride, const float *x, const float *dy,
-                   const float *scale, const float *along, const float *shift, float *restrict dx)
+static void input_grads(int64_t count, int64_t wide, int64_t stride, const float *x,
+                        const float *dy, const float *scale, const float *along, const float *shift,
+                        float *restrict dx)
 {
     for (int64_t i = 0; i < count; i++, x += stride, dy += stride, dx += stride)
         for (int64_t j = 0; j < wide; j++)
@@ -189,7 +192,7 @@ static void slopes(int64_t count, int64_t wide, int64_t stride, const float *x, 
 
 /* dx = dy scale - x along + shift: the formula of ops/batch_normalize.c with its per-channel
  * numbers combined. */
-static int slope_kernel(const quern__call *c, int64_t begin, int64_t end)
+static int batch_grad_kernel(const quern__call *c, int64_t begin, int64_t end)
 {
     int64_t n = channels_of(&c->in[0]), pixels = pixels_of(&c->in[0]),
             records = c->in[0].shape.dims[0];
@@ -208,14 +211,15 @@ static int slope_kernel(const quern__call *c, int64_t begin, int64_t end)
             row[2][j] = (float)(mean[k + j] * along - scale * sums[n + k + j] / count);
         }
         for (int i = 0; i < 3; i++)
-            spread(&s, row[i], wide[i]);
+            repeat_channels(&s, row[i], wide[i]);
         for (int64_t r = from; r < to; r++) {
             int64_t at = r * pixels * n + k, done = at + s.count * s.stride;
             const float *x = c->in[0].data, *dy = c->in[3].data;
             float *dx = c->out[0].data;
-            slopes(s.count, s.wide, s.stride, x + at, dy + at, wide[0], wide[1], wide[2], dx + at);
-            slopes(s.rest, s.channels, n, x + done, dy + done, wide[0], wide[1], wide[2],
-                   dx + done);
+            input_grads(s.count, s.wide, s.stride, x + at, dy + at, wide[0], wide[1], wide[2],
+                        dx + at);
+            input_grads(s.rest, s.channels, n, x + done, dy + done, wide[0], wide[1], wide[2],
+                        dx + done);
         }
     }
     return 0;
@@ -245,10 +249,10 @@ static int merge_kernel(const quern__call *c, int64_t begin, int64_t end)
 
 quern__kernel *quern__cpu_batch_normalize(const quern__call *c)
 {
-    static const quern__named_kernel all[] = {
-        { "batch_moments", moments_kernel },     { "batch_merge", merge_kernel },
-        { "batch_normalize", normalize_kernel }, { "batch_sums", sums_kernel },
-        { "batch_grad", slope_kernel },          { 0 }
+    static const quern__op_kernel all[] = {
+        { &quern__op_batch_moments, moments_kernel },     { &quern__op_batch_merge, merge_kernel },
+        { &quern__op_batch_normalize, normalize_kernel }, { &quern__op_batch_sums, sums_kernel },
+        { &quern__op_batch_grad, batch_grad_kernel },     { 0 }
     };
     return quern__kernel_among(c, all);
 }

@@ -21,7 +21,7 @@ typedef struct view {
     int64_t pitch[3]; /* numbers from a position to the next, by axis */
 } view;
 
-static int64_t reach(const quern__space *s, int a, int64_t windows)
+static int64_t window_extent(const quern__space *s, int a, int64_t windows)
 {
     return (windows - 1) * s->stride[a] + (s->kernel[a] - 1) * s->dilation[a] + 1;
 }
@@ -29,7 +29,7 @@ static int64_t reach(const quern__space *s, int a, int64_t windows)
 static bool padded(const quern__space *s)
 {
     for (int a = 0; a < 3; a++)
-        if (s->before[a] > 0 || reach(s, a, s->out[a]) - s->before[a] > s->in[a])
+        if (s->before[a] > 0 || window_extent(s, a, s->out[a]) - s->before[a] > s->in[a])
             return true;
     return false;
 }
@@ -42,7 +42,7 @@ static bool box_size(const quern__space *s, int64_t *size)
     for (int a = 0; a < 3;) {
         int64_t numbers = s->channels;
         for (int k = 0; k < 3; k++)
-            numbers *= reach(s, k, size[k]);
+            numbers *= window_extent(s, k, size[k]);
         if (numbers <= room)
             return true;
         if (size[a] > 1)
@@ -78,12 +78,12 @@ static void first_box(const quern__space *s, const int64_t *size, box *b)
 }
 
 /* Copies the input of a box of windows, with zeros outside the image. */
-static view copied(const quern__space *s, const float *x, const box *b, float *to)
+static view copy_box(const quern__space *s, const float *x, const box *b, float *to)
 {
     int64_t from[3], n[3], c = s->channels;
     for (int a = 0; a < 3; a++) {
         from[a] = b->from[a] * s->stride[a] - s->before[a];
-        n[a] = reach(s, a, b->to[a] - b->from[a]);
+        n[a] = window_extent(s, a, b->to[a] - b->from[a]);
     }
     int64_t left = from[2] < 0 ? -from[2] : 0,
             last = s->in[2] - from[2] < n[2] ? s->in[2] - from[2] : n[2];
@@ -235,7 +235,7 @@ static int convolve_kernel(const quern__call *c, int64_t begin, int64_t end)
         box b;
         first_box(&s, size, &b);
         do {
-            view v = copied(&s, x + r * in, &b, copy);
+            view v = copy_box(&s, x + r * in, &b, copy);
             forward_box(&s, &v, &b, y + r * out, packed);
         } while (next_box(&s, size, &b));
     }
@@ -245,7 +245,7 @@ static int convolve_kernel(const quern__call *c, int64_t begin, int64_t end)
 /* ---- gradient of the kernel ---- */
 
 /* The input of kernel position m for the first window of a view. */
-static const float *place_of(const quern__space *s, const view *v, int64_t m)
+static const float *window_input(const quern__space *s, const view *v, int64_t m)
 {
     int64_t q = m % s->channels, k = m / s->channels;
     int64_t k2 = k % s->kernel[2], k1 = k / s->kernel[2] % s->kernel[1],
@@ -310,7 +310,8 @@ static void add_box(const quern__space *s, const view *v, const box *b, const fl
                 int64_t rows = end - m < rows_of_tile ? end - m : rows_of_tile;
                 const float *a[rows_of_tile];
                 for (int64_t q = 0; q < rows_of_tile; q++)
-                    a[q] = q < rows ? place_of(s, v, m + q) + i * s->stride[0] * v->pitch[0] : a[0];
+                    a[q] = q < rows ? window_input(s, v, m + q) + i * s->stride[0] * v->pitch[0]
+                                    : a[0];
                 float *to = dw + (m - begin) * s->filters + f;
                 if (ends && columns % 16)
                     tile_at_end(&r, a, right, to, s->filters, add || i > 0, rows, columns);
@@ -341,7 +342,7 @@ static void add_records(const quern__call *c, const quern__space *s, int64_t fir
         first_box(s, size, &b);
         bool add = r > first;
         do {
-            view v = outside ? copied(s, x, &b, copy) : in_place(s, x);
+            view v = outside ? copy_box(s, x, &b, copy) : in_place(s, x);
             add_box(s, &v, &b, dy, r == s->records - 1, begin, end, dw, add);
             add = true;
         } while (next_box(s, size, &b));
@@ -351,7 +352,7 @@ static void add_records(const quern__call *c, const quern__space *s, int64_t fir
 static int weights_kernel(const quern__call *c, int64_t begin, int64_t end)
 {
     quern__space s = quern__space_of(c->attr, &c->in[0].shape, &c->in[1].shape);
-    int64_t parts = c->attr->i[13], rows = s.places * s.channels;
+    int64_t parts = c->attr->i[QUERN__WEIGHTS_PARTS], rows = s.places * s.channels;
     if (c->axis < 0)
         begin = 0, end = parts * rows;
     for (int64_t part = begin / rows; part * rows < end; part++) {
@@ -475,11 +476,10 @@ static int turn_kernel(const quern__call *c, int64_t begin, int64_t end)
 }
 
 /* Whether the input of one window fits in the copy buffer. */
-static bool fits(const quern__call *c)
+static bool window_fits(const quern__call *c)
 {
     int64_t size[3];
-    bool forward = !strcmp(c->op->name, "convolve"),
-         weights = !strcmp(c->op->name, "convolve_weights");
+    bool forward = c->op == &quern__op_convolve, weights = c->op == &quern__op_convolve_weights;
     if (!forward && !weights)
         return true;
     quern__space s =
@@ -489,11 +489,11 @@ static bool fits(const quern__call *c)
 
 quern__kernel *quern__cpu_convolve(const quern__call *c)
 {
-    static const quern__named_kernel all[] = { { "convolve", convolve_kernel },
-                                               { "convolve_weights", weights_kernel },
-                                               { "convolve_back", back_kernel },
-                                               { "convolve_turn", turn_kernel },
-                                               { 0 } };
+    static const quern__op_kernel all[] = { { &quern__op_convolve, convolve_kernel },
+                                            { &quern__op_convolve_weights, weights_kernel },
+                                            { &quern__op_convolve_back, back_kernel },
+                                            { &quern__op_convolve_turn, turn_kernel },
+                                            { 0 } };
     quern__kernel *kernel = quern__kernel_among(c, all);
-    return kernel && fits(c) ? kernel : NULL;
+    return kernel && window_fits(c) ? kernel : NULL;
 }

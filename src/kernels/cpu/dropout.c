@@ -4,12 +4,10 @@
  * With shared axes the reference kernel runs. */
 #include "vector.h"
 
-#include <string.h>
-
 enum { lanes = 16 };
 
 /* quern__random4 for `lanes` consecutive counters from `low` on. */
-static void draw(quern__random_key key, uint64_t high, uint64_t low, uint32_t *restrict out)
+static void random_lanes(quern__random_key key, uint64_t high, uint64_t low, uint32_t *restrict out)
 {
     uint32_t c0[lanes], c1[lanes], c2[lanes], c3[lanes], k0 = key.k[0], k1 = key.k[1];
     for (int i = 0; i < lanes; i++) {
@@ -31,8 +29,8 @@ static void draw(quern__random_key key, uint64_t high, uint64_t low, uint32_t *r
 }
 
 /* y = x scale where the bits exceed `most`, otherwise 0. */
-static void drop(int64_t n, const float *x, const uint32_t *bits, uint32_t most, float scale,
-                 float *restrict y)
+static void dropout_row(int64_t n, const float *x, const uint32_t *bits, uint32_t most, float scale,
+                        float *restrict y)
 {
     for (int64_t j = 0; j < n; j++)
         y[j] = bits[j] > most ? x[j] * scale : 0;
@@ -41,12 +39,12 @@ static void drop(int64_t n, const float *x, const uint32_t *bits, uint32_t most,
 static int dropout_kernel(const quern__call *c, int64_t begin, int64_t end)
 {
     const quern_shape *s = &c->out[0].shape;
-    double rate = c->attr->f[0];
+    double rate = c->attr->f[QUERN__DROPOUT_RATE];
     float scale = rate < 1 ? (float)(1 / (1 - rate)) : 0;
     double most = ceil(rate * 0x1p32) - 1; /* elements with bits up to it are dropped */
-    quern__random_key key =
-        quern__random_key_of(c->run->seed ^ quern__hash64((uint64_t)c->attr->i[0]),
-                             QUERN__RANDOM_DROPOUT, (uint64_t)c->run->epoch);
+    quern__random_key key = quern__random_key_of(
+        c->run->seed ^ quern__hash64((uint64_t)c->attr->i[QUERN__DROPOUT_SEED]),
+        QUERN__RANDOM_DROPOUT, (uint64_t)c->run->epoch);
     int64_t per = quern_shape_count(s) / s->dims[0], first = c->axis < 0 ? 0 : begin,
             last = c->axis < 0 ? s->dims[0] : end;
     for (int64_t r = first; r < last; r++) {
@@ -54,9 +52,9 @@ static int dropout_kernel(const quern__call *c, int64_t begin, int64_t end)
         float *y = (float *)c->out[0].data + r * per;
         for (int64_t k = 0; k < per; k += 4 * lanes) {
             uint32_t bits[4 * lanes];
-            draw(key, (uint64_t)(c->run->first + r), (uint64_t)k / 4, bits);
-            drop(per - k < 4 * lanes ? per - k : 4 * lanes, x + k, bits, (uint32_t)most, scale,
-                 y + k);
+            random_lanes(key, (uint64_t)(c->run->first + r), (uint64_t)k / 4, bits);
+            dropout_row(per - k < 4 * lanes ? per - k : 4 * lanes, x + k, bits, (uint32_t)most,
+                        scale, y + k);
         }
     }
     return 0;
@@ -64,7 +62,8 @@ static int dropout_kernel(const quern__call *c, int64_t begin, int64_t end)
 
 quern__kernel *quern__cpu_dropout(const quern__call *c)
 {
-    return !strcmp(c->op->name, "dropout") && c->out[0].dtype == QUERN_FLOAT32 && !c->attr->i[1]
+    return c->op == &quern__op_dropout && c->out[0].dtype == QUERN_FLOAT32 &&
+                   !c->attr->i[QUERN__DROPOUT_SHARED]
                ? dropout_kernel
                : NULL;
 }

@@ -50,9 +50,9 @@ quern__kernel *quern__cpu_gather(const quern__call *c)
 {
     if (c->out[0].dtype != QUERN_FLOAT32)
         return NULL;
-    if (!strcmp(c->op->name, "gather") && c->in[0].dtype == QUERN_FLOAT32)
+    if (c->op == &quern__op_gather && c->in[0].dtype == QUERN_FLOAT32)
         return gather_kernel;
-    return !strcmp(c->op->name, "scatter") && c->in[1].dtype == QUERN_FLOAT32 && !c->panelled
+    return c->op == &quern__op_scatter && c->in[1].dtype == QUERN_FLOAT32 && !c->panelled
                ? scatter_kernel
                : NULL;
 }

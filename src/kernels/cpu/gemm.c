@@ -14,7 +14,7 @@ enum { tile_columns = QUERN__TILE_COLUMNS, most_depth = QUERN__TILE_DEPTH };
 
 /* Whether to read a panel of B in place: its rows do not conflict in the same cache sets, and are
  * read either often enough or only once. */
-static bool lies_well(bool tb, int64_t m, int64_t ldb, int64_t columns)
+static bool read_b_in_place(bool tb, int64_t m, int64_t ldb, int64_t columns)
 {
     return !tb && columns == tile_columns && (m == 1 || (ldb <= 128 && m <= 1024));
 }
@@ -49,7 +49,7 @@ static void gemm(bool ta, bool tb, int64_t m, int64_t n, int64_t k, const float 
         for (int64_t j = done; j < n; j += tile_columns) {
             int64_t columns = n - j < tile_columns ? n - j : tile_columns, ld = tile_columns;
             const float *panel = tb ? b + j * ldb + p : b + p * ldb + j;
-            if (lies_well(tb, m, ldb, columns))
+            if (read_b_in_place(tb, m, ldb, columns))
                 ld = ldb;
             else {
                 quern__tile_pack(tb, panel, ldb, depth, columns, packed);
@@ -62,7 +62,7 @@ static void gemm(bool ta, bool tb, int64_t m, int64_t n, int64_t k, const float 
 }
 
 /* The rows or columns [begin, end) of a product. */
-static int product(const quern__call *c, int64_t begin, int64_t end)
+static int gemm_block(const quern__call *c, int64_t begin, int64_t end)
 {
     bool ta = c->attr->i[0], tb = c->attr->i[1];
     int64_t ra, ca, rb, cb, m, n;
@@ -116,9 +116,9 @@ static int batched(const quern__call *c, int64_t begin, int64_t end)
 
 quern__kernel *quern__cpu_gemm(const quern__call *c)
 {
-    bool pairs = !strcmp(c->op->name, "batched_matmul");
+    bool pairs = c->op == &quern__op_batched_matmul;
     for (int i = 0; i < 2; i++)
-        if ((strcmp(c->op->name, "matmul") && !pairs) || c->in[i].dtype != QUERN_FLOAT32)
+        if ((c->op != &quern__op_matmul && !pairs) || c->in[i].dtype != QUERN_FLOAT32)
             return NULL;
-    return pairs ? batched : product;
+    return pairs ? batched : gemm_block;
 }

@@ -38,8 +38,8 @@ static inline __attribute__((always_inline)) void part(int64_t k, quern__left a,
 }
 
 /* Consecutive tiles, from top to bottom. */
-static void strip(int64_t tiles, int64_t k, quern__left a, const float *b, int64_t ldb, float *c,
-                  int64_t ldc, bool add)
+static void tile_column(int64_t tiles, int64_t k, quern__left a, const float *b, int64_t ldb,
+                        float *c, int64_t ldc, bool add)
 {
     for (int64_t i = 0; i < tiles * rows_of_tile; i += part_rows)
         for (int j = 0; j < columns_of_tile; j += 2 * width)
@@ -78,8 +78,8 @@ void quern__tile_row(int64_t k, quern__left a, const float *b, int64_t ldb, floa
 
 /* Few rows are computed singly. More are computed as a whole tile in a buffer, padded with zero
  * rows, and the valid part is copied. */
-static void border(int64_t k, quern__left a, const float *b, int64_t ldb, float *c, int64_t ldc,
-                   bool add, int64_t rows, int64_t columns)
+static void tile_rows(int64_t k, quern__left a, const float *b, int64_t ldb, float *c, int64_t ldc,
+                      bool add, int64_t rows, int64_t columns)
 {
     float whole[rows_of_tile * columns_of_tile], left[rows_of_tile * QUERN__TILE_DEPTH];
     if (rows < 4)
@@ -90,7 +90,8 @@ static void border(int64_t k, quern__left a, const float *b, int64_t ldb, float 
         for (int64_t p = 0; p < k; p++)
             for (int64_t i = 0; i < rows_of_tile; i++)
                 left[p * rows_of_tile + i] = i < rows ? a.a[i * a.row + p * a.step] : 0;
-        strip(1, k, (quern__left){ left, 1, rows_of_tile }, b, ldb, whole, columns_of_tile, false);
+        tile_column(1, k, (quern__left){ left, 1, rows_of_tile }, b, ldb, whole, columns_of_tile,
+                    false);
     }
     for (int64_t i = 0; i < rows; i++)
         for (int64_t j = 0; j < columns; j++)
@@ -101,11 +102,11 @@ void quern__tile(int64_t k, quern__left a, const float *b, int64_t ldb, float *c
                  bool add, int64_t rows, int64_t columns)
 {
     if (rows == rows_of_tile && columns == columns_of_tile)
-        strip(1, k, a, b, ldb, c, ldc, add);
+        tile_column(1, k, a, b, ldb, c, ldc, add);
     else if (rows == 1 && columns == columns_of_tile)
         row_of_tile(k, a, b, ldb, c, add);
     else
-        border(k, a, b, ldb, c, ldc, add, rows, columns);
+        tile_rows(k, a, b, ldb, c, ldc, add, rows, columns);
 }
 
 void quern__tile_strip(int64_t m, int64_t k, quern__left a, const float *b, int64_t ldb, float *c,
@@ -113,7 +114,7 @@ void quern__tile_strip(int64_t m, int64_t k, quern__left a, const float *b, int6
 {
     int64_t whole = columns == columns_of_tile ? m / rows_of_tile : 0;
     if (whole)
-        strip(whole, k, a, b, ldb, c, ldc, add);
+        tile_column(whole, k, a, b, ldb, c, ldc, add);
     /* the rows of the last tile, or all rows if the columns are not full */
     for (int64_t i = whole * rows_of_tile; i < m; i += rows_of_tile)
         quern__tile(k, (quern__left){ a.a + i * a.row, a.row, a.step }, b, ldb, c + i * ldc, ldc,
@@ -130,7 +131,7 @@ typedef int places __attribute__((vector_size(32)));
 #define PAIR(A, B, ...) __builtin_shuffle(A, B, (places){ __VA_ARGS__ })
 #endif
 
-static void turn(const float *b, int64_t ldb, float *to)
+static void transpose_8x8(const float *b, int64_t ldb, float *to)
 {
     eight r[8], s[8];
     for (int j = 0; j < 8; j++)
@@ -151,7 +152,7 @@ static void turn(const float *b, int64_t ldb, float *to)
     }
 }
 #else
-static void turn(const float *b, int64_t ldb, float *to)
+static void transpose_8x8(const float *b, int64_t ldb, float *to)
 {
     for (int64_t j = 0; j < 8; j++)
         for (int64_t q = 0; q < 8; q++)
@@ -166,7 +167,7 @@ static void pack_transposed(const float *b, int64_t ldb, int64_t k, int64_t colu
     int64_t whole_k = k / 8 * 8, whole_j = columns / 8 * 8;
     for (int64_t p = 0; p < whole_k; p += 8)
         for (int64_t j = 0; j < whole_j; j += 8)
-            turn(b + j * ldb + p, ldb, to + p * columns_of_tile + j);
+            transpose_8x8(b + j * ldb + p, ldb, to + p * columns_of_tile + j);
     for (int64_t p = 0; p < k; p++)
         for (int64_t j = p < whole_k ? whole_j : 0; j < columns; j++)
             to[p * columns_of_tile + j] = b[j * ldb + p];

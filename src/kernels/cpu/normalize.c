@@ -60,10 +60,10 @@ static int normalize_kernel(const quern__call *c, int64_t begin, int64_t end)
 {
     const quern__attr *a = c->attr;
     row r = { .n = c->in[0].shape.dims[c->in[0].shape.rank - 1],
-              .centred = a->i[2],
-              .epsilon = a->f[0] };
-    r.gamma = a->i[0] ? c->in[a->i[0]].data : NULL;
-    r.beta = a->i[1] ? c->in[a->i[1]].data : NULL;
+              .centred = a->i[QUERN__NORMALIZE_CENTRED],
+              .epsilon = a->f[QUERN__NORMALIZE_EPSILON] };
+    r.gamma = a->i[QUERN__NORMALIZE_GAMMA] ? c->in[a->i[QUERN__NORMALIZE_GAMMA]].data : NULL;
+    r.beta = a->i[QUERN__NORMALIZE_BETA] ? c->in[a->i[QUERN__NORMALIZE_BETA]].data : NULL;
     quern__part p = quern__call_part(c, &c->out[0].shape, begin, end);
     for (int64_t at = p.start; at < p.start + p.length; at += r.n) {
         r.x = (const float *)c->in[0].data + at;
@@ -94,13 +94,13 @@ static void backward_row(const row *r, const float *statistic, const float *dy, 
     }
     /* mean(d), and mean(d h) inverse, of ops/normalize.c */
     float shift = r->centred ? (float)((folded(&sum) + rest) / (double)n) : 0;
-    float slope = (float)((folded(&along) + over) / (double)n) * inverse * inverse;
+    float coefficient = (float)((folded(&along) + over) / (double)n) * inverse * inverse;
     if (gamma)
         for (int64_t k = 0; k < n; k++)
-            dx[k] = inverse * (dy[k] * gamma[k] - shift - (x[k] - mean) * slope);
+            dx[k] = inverse * (dy[k] * gamma[k] - shift - (x[k] - mean) * coefficient);
     else
         for (int64_t k = 0; k < n; k++)
-            dx[k] = inverse * (dy[k] - shift - (x[k] - mean) * slope);
+            dx[k] = inverse * (dy[k] - shift - (x[k] - mean) * coefficient);
 }
 
 /* Sums of at most `width` adjacent columns over at most `block` rows. */
@@ -155,9 +155,10 @@ static int normalize_sums_kernel(const quern__call *c, int64_t begin, int64_t en
     return 0;
 }
 
-static int normalize_slope_kernel(const quern__call *c, int64_t begin, int64_t end)
+static int normalize_grad_kernel(const quern__call *c, int64_t begin, int64_t end)
 {
-    row r = { .n = c->in[0].shape.dims[c->in[0].shape.rank - 1], .centred = c->attr->i[2] };
+    row r = { .n = c->in[0].shape.dims[c->in[0].shape.rank - 1],
+              .centred = c->attr->i[QUERN__NORMALIZE_CENTRED] };
     r.gamma = c->n_in > 3 ? c->in[3].data : NULL;
     quern__part p = quern__call_part(c, &c->out[0].shape, begin, end);
     for (int64_t at = p.start; at < p.start + p.length; at += r.n) {
@@ -176,9 +177,9 @@ static int normalize_slope_kernel(const quern__call *c, int64_t begin, int64_t e
 
 quern__kernel *quern__cpu_normalize(const quern__call *c)
 {
-    static const quern__named_kernel all[] = { { "normalize", normalize_kernel },
-                                               { "normalize_grad", normalize_slope_kernel },
-                                               { "normalize_sums", normalize_sums_kernel },
-                                               { 0 } };
+    static const quern__op_kernel all[] = { { &quern__op_normalize, normalize_kernel },
+                                            { &quern__op_normalize_grad, normalize_grad_kernel },
+                                            { &quern__op_normalize_sums, normalize_sums_kernel },
+                                            { 0 } };
     return c->out[0].dtype == QUERN_FLOAT32 ? quern__kernel_among(c, all) : NULL;
 }

@@ -3,10 +3,10 @@
  *
  * Three forms of the maximum:
  *
- *   most_of, back_to_most   one window; vectors of channels
- *   most_row, back_row      a row of windows if a pixel has fewer than 16 channels: a vector
- *                           covers several pixels
- *   once                    backward, if windows tile the image: dx is written, not added to
+ *   window_max, back_to_most   one window; vectors of channels
+ *   row_max, back_row          a row of windows if a pixel has fewer than 16 channels: a vector
+ *                              covers several pixels
+ *   once                       backward, if windows tile the image: dx is written, not added to
  *
  * Depthwise ops walk over the kernel positions that are inside the image. Their kernel gradient
  * sums a record in float and records in double. */
@@ -29,13 +29,13 @@ static records records_of(const quern__call *c, int64_t begin, int64_t end)
 }
 
 /* The offset of a position of the image. */
-static int64_t place(const quern__space *s, int64_t i, int64_t j, int64_t k)
+static int64_t image_offset(const quern__space *s, int64_t i, int64_t j, int64_t k)
 {
     return ((i * s->in[1] + j) * s->in[2] + k) * s->channels;
 }
 
 /* Advances to the next window in C order. */
-static void next(const quern__space *s, int64_t *o)
+static void next_window(const quern__space *s, int64_t *o)
 {
     for (int a = 2; a >= 0 && ++o[a] == s->out[a]; a--)
         o[a] = 0;
@@ -68,15 +68,15 @@ static bool tiled(const quern__space *s)
     return true;
 }
 
-#define EACH_PLACE(S, W)                                                                \
-    for (int64_t i_ = (W)->from[0]; i_ < (W)->to[0]; i_++)                              \
-        for (int64_t j_ = (W)->from[1]; j_ < (W)->to[1]; j_++)                          \
-            for (int64_t k_ = (W)->from[2], at = place(S, i_, j_, k_); k_ < (W)->to[2]; \
+#define EACH_PLACE(S, W)                                                                       \
+    for (int64_t i_ = (W)->from[0]; i_ < (W)->to[0]; i_++)                                     \
+        for (int64_t j_ = (W)->from[1]; j_ < (W)->to[1]; j_++)                                 \
+            for (int64_t k_ = (W)->from[2], at = image_offset(S, i_, j_, k_); k_ < (W)->to[2]; \
                  k_++, at += (S)->channels)
 
 /* The maximum of a window for n channels. A NaN counts only if it comes first. */
-static void most_of(const quern__space *s, const window *w, const float *x, float *restrict y,
-                    int64_t n)
+static void window_max(const quern__space *s, const window *w, const float *x, float *restrict y,
+                       int64_t n)
 {
     for (int64_t q = 0; q < n; q++)
         y[q] = -INFINITY;
@@ -98,7 +98,7 @@ typedef struct stretch {
     int64_t count, places[2], up, down, step;
 } stretch;
 
-static stretch stretch_of(const quern__space *s, const window *w, int64_t windows_left)
+static stretch row_stretch(const quern__space *s, const window *w, int64_t windows_left)
 {
     int64_t c = s->channels, along = w->to[2] - w->from[2];
     stretch r = { .places = { w->to[1] - w->from[1], along },
@@ -117,7 +117,7 @@ static stretch stretch_of(const quern__space *s, const window *w, int64_t window
 }
 
 /* The maximum of r->count windows; 16 lanes are several pixels. */
-static void most_row(const stretch *r, const float *x, float *y)
+static void row_max(const stretch *r, const float *x, float *y)
 {
     for (int64_t k = 0; k < r->count; k++, x += r->step, y += r->down) {
         lane most = *(const lane *)x;
@@ -146,8 +146,8 @@ static void back_row(const stretch *r, const float *x, const float *y, const flo
 }
 
 /* The mean of a window for n channels. */
-static void mean_of(const quern__space *s, const window *w, const float *x, float *restrict y,
-                    int64_t n)
+static void window_mean(const quern__space *s, const window *w, const float *x, float *restrict y,
+                        int64_t n)
 {
     float share = 1 / (float)w->count;
     for (int64_t q = 0; q < n; q++)
@@ -171,12 +171,13 @@ static int pool_kernel(const quern__call *c, int64_t begin, int64_t end)
         const float *x = (const float *)c->in[0].data + i * image;
         int64_t o[3] = { 0 };
         window w;
-        for (int64_t m = 0; m < windows; m++, y += s.channels, next(&s, o)) {
+        for (int64_t m = 0; m < windows; m++, y += s.channels, next_window(&s, o)) {
             window_at(&s, o, &w);
-            stretch together =
-                !c->attr->i[13] && o[2] == 0 ? stretch_of(&s, &w, windows - m) : (stretch){ 0 };
+            stretch together = !c->attr->i[QUERN__POOL_MEAN] && o[2] == 0
+                                   ? row_stretch(&s, &w, windows - m)
+                                   : (stretch){ 0 };
             if (together.count) {
-                most_row(&together, x + place(&s, w.from[0], w.from[1], w.from[2]), y);
+                row_max(&together, x + image_offset(&s, w.from[0], w.from[1], w.from[2]), y);
                 m += together.count - 1;
                 y += (together.count - 1) * s.channels;
                 o[2] += together.count - 1;
@@ -184,7 +185,7 @@ static int pool_kernel(const quern__call *c, int64_t begin, int64_t end)
             }
             for (int64_t q = 0; q < s.channels; q += width) {
                 int64_t n = s.channels - q < width ? s.channels - q : width;
-                (c->attr->i[13] ? mean_of : most_of)(&s, &w, x + q, y + q, n);
+                (c->attr->i[QUERN__POOL_MEAN] ? window_mean : window_max)(&s, &w, x + q, y + q, n);
             }
         }
     }
@@ -225,7 +226,7 @@ static void back_to_all(const quern__space *s, const window *w, const float *dy,
 }
 
 /* Backward pass. Inputs dy, and for a maximum x and y. */
-static int pool_slope_kernel(const quern__call *c, int64_t begin, int64_t end)
+static int pool_grad_kernel(const quern__call *c, int64_t begin, int64_t end)
 {
     quern__space s = quern__space_of(c->attr, &c->out[0].shape, &c->in[0].shape);
     records r = records_of(c, begin, end);
@@ -234,15 +235,16 @@ static int pool_slope_kernel(const quern__call *c, int64_t begin, int64_t end)
     for (int64_t i = r.first; i < r.last; i++) {
         float *dx = (float *)c->out[0].data + i * image;
         int64_t o[3] = { 0 }, at = i * windows * s.channels;
-        bool once = !c->attr->i[13] && tiled(&s);
+        bool once = !c->attr->i[QUERN__POOL_MEAN] && tiled(&s);
         window w;
         if (!once)
             memset(dx, 0, sizeof *dx * (size_t)image);
-        for (int64_t m = 0; m < windows; m++, at += s.channels, next(&s, o)) {
+        for (int64_t m = 0; m < windows; m++, at += s.channels, next_window(&s, o)) {
             window_at(&s, o, &w);
-            stretch together = once && o[2] == 0 ? stretch_of(&s, &w, windows - m) : (stretch){ 0 };
+            stretch together =
+                once && o[2] == 0 ? row_stretch(&s, &w, windows - m) : (stretch){ 0 };
             if (together.count) {
-                int64_t from = place(&s, w.from[0], w.from[1], w.from[2]);
+                int64_t from = image_offset(&s, w.from[0], w.from[1], w.from[2]);
                 back_row(&together, (const float *)c->in[1].data + i * image + from,
                          (const float *)c->in[2].data + at, (const float *)c->in[0].data + at,
                          dx + from);
@@ -254,7 +256,7 @@ static int pool_slope_kernel(const quern__call *c, int64_t begin, int64_t end)
             for (int64_t q = 0; q < s.channels; q += width) {
                 int64_t n = s.channels - q < width ? s.channels - q : width;
                 const float *dy = (const float *)c->in[0].data + at + q;
-                if (c->attr->i[13])
+                if (c->attr->i[QUERN__POOL_MEAN])
                     back_to_all(&s, &w, dy, dx + q, n);
                 else
                     back_to_most(&s, &w, once, (const float *)c->in[1].data + i * image + q,
@@ -273,14 +275,14 @@ static int pool_slope_kernel(const quern__call *c, int64_t begin, int64_t end)
     for (int64_t i_ = lowest[0]; i_ < beyond[0]; i_++)                                            \
         for (int64_t j_ = lowest[1]; j_ < beyond[1]; j_++)                                        \
             for (int64_t l_ = lowest[2], k = (i_ * (S)->kernel[1] + j_) * (S)->kernel[2] + l_,    \
-                         at = place(                                                              \
+                         at = image_offset(                                                       \
                              S, (O)[0] * (S)->stride[0] - (S)->before[0] + i_ * (S)->dilation[0], \
                              (O)[1] * (S)->stride[1] - (S)->before[1] + j_ * (S)->dilation[1],    \
                              (O)[2] * (S)->stride[2] - (S)->before[2] + l_ * (S)->dilation[2]);   \
                  l_ < beyond[2]; l_++, k++, at += (S)->dilation[2] * (S)->channels)
 
 /* The kernel positions of window `o` inside the image: [lowest, beyond) by axis. */
-static void inside(const quern__space *s, const int64_t *o, int64_t *lowest, int64_t *beyond)
+static void kernel_range(const quern__space *s, const int64_t *o, int64_t *lowest, int64_t *beyond)
 {
     for (int a = 0; a < 3; a++)
         quern__space_inside(s, a, o[a], &lowest[a], &beyond[a]);
@@ -290,7 +292,7 @@ static void forward_channels(const quern__space *s, const int64_t *o, const floa
                              const float *w, float *restrict y, int64_t n)
 {
     int64_t lowest[3], beyond[3];
-    inside(s, o, lowest, beyond);
+    kernel_range(s, o, lowest, beyond);
     for (int64_t q = 0; q < n; q++)
         y[q] = 0;
     EACH_TAP(s, o)
@@ -302,7 +304,7 @@ static void back_channels(const quern__space *s, const int64_t *o, const float *
                           float *restrict dx, int64_t n)
 {
     int64_t lowest[3], beyond[3];
-    inside(s, o, lowest, beyond);
+    kernel_range(s, o, lowest, beyond);
     EACH_TAP(s, o)
     for (int64_t q = 0; q < n; q++)
         dx[at + q] += y[q] * w[k * s->channels + q];
@@ -311,7 +313,7 @@ static void back_channels(const quern__space *s, const int64_t *o, const float *
 /* Forward pass and input gradient: the same loops, with the direction of the copy exchanged. */
 static int depthwise_kernel(const quern__call *c, int64_t begin, int64_t end)
 {
-    bool back = !strcmp(c->op->name, "depthwise_back");
+    bool back = c->op == &quern__op_depthwise_back;
     const quern_tensor *image = back ? &c->out[0] : &c->in[0],
                        *made = back ? &c->in[0] : &c->out[0];
     quern__space s = quern__space_of(c->attr, &image->shape, &made->shape);
@@ -324,7 +326,7 @@ static int depthwise_kernel(const quern__call *c, int64_t begin, int64_t end)
         int64_t o[3] = { 0 };
         if (back)
             memset(x, 0, sizeof *x * (size_t)per);
-        for (int64_t m = 0; m < windows; m++, y += s.channels, next(&s, o))
+        for (int64_t m = 0; m < windows; m++, y += s.channels, next_window(&s, o))
             for (int64_t q = 0; q < s.channels; q += width) {
                 int64_t n = s.channels - q < width ? s.channels - q : width;
                 if (back)
@@ -337,8 +339,8 @@ static int depthwise_kernel(const quern__call *c, int64_t begin, int64_t end)
 }
 
 /* Row k of the gradient over some records: a record is summed in float, records in double. */
-static void sum_place(const quern__space *s, int64_t k, records r, const float *x, const float *dy,
-                      double *sums, int64_t n)
+static void sum_position(const quern__space *s, int64_t k, records r, const float *x,
+                         const float *dy, double *sums, int64_t n)
 {
     int64_t windows = quern__space_numbers(s->out, s->channels),
             image = quern__space_numbers(s->in, s->channels), at[3];
@@ -348,10 +350,10 @@ static void sum_place(const quern__space *s, int64_t k, records r, const float *
         float part[width] = { 0 };
         const float *own = dy + i * windows;
         int64_t o[3] = { 0 };
-        for (int64_t m = 0; m < windows; m += s->channels, own += s->channels, next(s, o)) {
+        for (int64_t m = 0; m < windows; m += s->channels, own += s->channels, next_window(s, o)) {
             if (!quern__space_seen(s, o, k, at))
                 continue;
-            const float *from = x + i * image + place(s, at[0], at[1], at[2]);
+            const float *from = x + i * image + image_offset(s, at[0], at[1], at[2]);
             for (int64_t q = 0; q < n; q++)
                 part[q] += from[q] * own[q];
         }
@@ -364,7 +366,7 @@ static void sum_place(const quern__space *s, int64_t k, records r, const float *
 static int depthwise_weights_kernel(const quern__call *c, int64_t begin, int64_t end)
 {
     quern__space s = quern__space_of(c->attr, &c->in[0].shape, &c->in[1].shape);
-    int64_t parts = c->attr->i[13];
+    int64_t parts = c->attr->i[QUERN__WEIGHTS_PARTS];
     if (c->axis < 0)
         begin = 0, end = parts * s.places;
     for (int64_t row = begin; row < end; row++) {
@@ -373,8 +375,8 @@ static int depthwise_weights_kernel(const quern__call *c, int64_t begin, int64_t
         for (int64_t q = 0; q < s.channels; q += width) {
             int64_t n = s.channels - q < width ? s.channels - q : width;
             double sums[width];
-            sum_place(&s, row % s.places, r, (const float *)c->in[0].data + q,
-                      (const float *)c->in[1].data + q, sums, n);
+            sum_position(&s, row % s.places, r, (const float *)c->in[0].data + q,
+                         (const float *)c->in[1].data + q, sums, n);
             for (int64_t k = 0; k < n; k++)
                 ((float *)c->out[0].data)[row * s.channels + q + k] = (float)sums[k];
         }
@@ -384,11 +386,12 @@ static int depthwise_weights_kernel(const quern__call *c, int64_t begin, int64_t
 
 quern__kernel *quern__cpu_pool(const quern__call *c)
 {
-    static const quern__named_kernel all[] = { { "pool", pool_kernel },
-                                               { "pool_grad", pool_slope_kernel },
-                                               { "depthwise", depthwise_kernel },
-                                               { "depthwise_back", depthwise_kernel },
-                                               { "depthwise_weights", depthwise_weights_kernel },
-                                               { 0 } };
+    static const quern__op_kernel all[] = { { &quern__op_pool, pool_kernel },
+                                            { &quern__op_pool_grad, pool_grad_kernel },
+                                            { &quern__op_depthwise, depthwise_kernel },
+                                            { &quern__op_depthwise_back, depthwise_kernel },
+                                            { &quern__op_depthwise_weights,
+                                              depthwise_weights_kernel },
+                                            { 0 } };
     return quern__kernel_among(c, all);
 }

@@ -32,7 +32,7 @@ typedef struct running {
     int64_t room;     /* numbers of `work` per record */
     const float *z, *h0, *c0, *bias, *own_bias, *own, *packed;
     float *h, *c, *left, *work;
-    const float *dh_in, *dc_in, *forth;
+    const float *dh_in, *dc_in, *forward;
     float *dz, *down, *dh, *dc;
     float *rows; /* kept values of the group, of all steps or of the present one */
 } running;
@@ -321,7 +321,7 @@ static void gates_again(const running *k, int64_t t, float *states)
         put_tiled(states, k, b, n, state_before(k, k->h, k->h0, b, t));
         begin_row(k, b, t);
     }
-    product(k, k->forth, states, n, wide, left_row(k, 0, t), k->r.kept * n);
+    product(k, k->forward, states, n, wide, left_row(k, 0, t), k->r.kept * n);
     for (int64_t b = 0; b < k->n; b++) {
         if (!is_on(k, b, t))
             continue;
@@ -385,11 +385,11 @@ static running running_of(const quern__call *c)
 static int forward_kernel(const quern__call *c, int64_t begin, int64_t end)
 {
     running k = running_of(c);
-    k.h = c->out[QUERN__FORTH_H].data;
-    k.left = c->out[QUERN__FORTH_LEFT].data;
-    k.work = c->out[QUERN__FORTH_WORK].data;
-    k.room = c->out[QUERN__FORTH_WORK].shape.dims[1];
-    k.c = k.r.cell == QUERN__CELL_LSTM ? c->out[QUERN__FORTH_C].data : NULL;
+    k.h = c->out[QUERN__FORWARD_H].data;
+    k.left = c->out[QUERN__FORWARD_LEFT].data;
+    k.work = c->out[QUERN__FORWARD_WORK].data;
+    k.room = c->out[QUERN__FORWARD_WORK].shape.dims[1];
+    k.c = k.r.cell == QUERN__CELL_LSTM ? c->out[QUERN__FORWARD_C].data : NULL;
     return each_group(&k, c, begin, end, group_forward);
 }
 
@@ -399,7 +399,7 @@ static int back_kernel(const quern__call *c, int64_t begin, int64_t end)
     k.h = floats(k.r.h);
     k.c = floats(k.r.c);
     k.left = floats(k.r.left);
-    k.forth = floats(k.r.forth);
+    k.forward = floats(k.r.forward);
     k.dh_in = floats(k.r.dh);
     k.dc_in = floats(k.r.dc);
     k.dz = c->out[QUERN__BACK_DZ].data;
@@ -431,11 +431,15 @@ static int pack_kernel(const quern__call *c, int64_t begin, int64_t end)
 
 quern__kernel *quern__cpu_recurrence(const quern__call *c)
 {
+    static const quern__op_kernel all[] = { { &quern__op_recurrence, forward_kernel },
+                                            { &quern__op_recurrence_back, back_kernel },
+                                            { &quern__op_recurrence_again, back_kernel },
+                                            { &quern__op_pack, pack_kernel },
+                                            { 0 } };
     if (c->in[0].dtype != QUERN_FLOAT32)
         return NULL;
-    return c->op == &quern__op_recurrence ? forward_kernel
-           : c->op == &quern__op_recurrence_back || c->op == &quern__op_recurrence_again
-               ? back_kernel
-           : c->op == &quern__op_pack ? pack_kernel
-                                      : NULL;
+    for (const quern__op_kernel *k = all; k->op; k++)
+        if (c->op == k->op)
+            return k->kernel;
+    return NULL;
 }

@@ -11,8 +11,6 @@
  * Extrema and other axes use the reference kernel. */
 #include "vector.h"
 
-#include <string.h>
-
 enum { width = 64, block = 32 };
 
 /* Sums of at most `width` adjacent columns over `rows` rows. */
@@ -38,7 +36,8 @@ static int columns_kernel(const quern__call *c, int64_t begin, int64_t end)
             rows = quern_shape_count(&c->in[0].shape) / (n ? n : 1);
     if (c->axis < 0)
         begin = 0, end = n;
-    double sums[width], divisor = c->attr->i[0] == QUERN__MEAN ? (double)rows : 1;
+    double sums[width],
+        divisor = c->attr->i[QUERN__REDUCE_FUNCTION] == QUERN__MEAN ? (double)rows : 1;
     for (int64_t j = begin; j < end; j += width) {
         int64_t m = end - j < width ? end - j : width;
         column_sums(rows, m, n, (const float *)c->in[0].data + j, sums);
@@ -59,8 +58,9 @@ static int rows_kernel(const quern__call *c, int64_t begin, int64_t end)
         double sum = 0;
         for (int64_t k = 0; k < per; k++)
             sum += x[k];
-        ((float *)c->out[0].data)[r] =
-            (float)(c->attr->i[0] == QUERN__MEAN ? (per ? sum / (double)per : 0) : sum);
+        ((float *)c->out[0].data)[r] = (float)(c->attr->i[QUERN__REDUCE_FUNCTION] == QUERN__MEAN
+                                                   ? (per ? sum / (double)per : 0)
+                                                   : sum);
     }
     return 0;
 }
@@ -69,7 +69,7 @@ static int rows_kernel(const quern__call *c, int64_t begin, int64_t end)
 static int middle_kernel(const quern__call *c, int64_t begin, int64_t end)
 {
     const quern_shape *s = &c->in[0].shape;
-    uint32_t axes = (uint32_t)c->attr->i[1];
+    uint32_t axes = (uint32_t)c->attr->i[QUERN__REDUCE_AXES];
     int64_t count = 1, n = 1;
     for (int i = 0; i < s->rank; i++)
         if (axes >> i & 1)
@@ -77,7 +77,8 @@ static int middle_kernel(const quern__call *c, int64_t begin, int64_t end)
         else if (axes < 1u << i)
             n *= s->dims[i];
     quern__part p = quern__call_part(c, &c->out[0].shape, begin, end);
-    double sums[width], divisor = c->attr->i[0] == QUERN__MEAN ? (double)count : 1;
+    double sums[width],
+        divisor = c->attr->i[QUERN__REDUCE_FUNCTION] == QUERN__MEAN ? (double)count : 1;
     for (int64_t o = p.start / n; o < (p.start + p.length) / n; o++)
         for (int64_t j = 0; j < n; j += width) {
             int64_t m = n - j < width ? n - j : width;
@@ -91,9 +92,9 @@ static int middle_kernel(const quern__call *c, int64_t begin, int64_t end)
 quern__kernel *quern__cpu_reduce(const quern__call *c)
 {
     int rank = c->in[0].shape.rank;
-    uint32_t axes = (uint32_t)c->attr->i[1], all = (1u << rank) - 1;
-    if (strcmp(c->op->name, "reduce") || c->in[0].dtype != QUERN_FLOAT32 ||
-        c->out[0].dtype != QUERN_FLOAT32 || c->attr->i[0] > QUERN__MEAN)
+    uint32_t axes = (uint32_t)c->attr->i[QUERN__REDUCE_AXES], all = (1u << rank) - 1;
+    if (c->op != &quern__op_reduce || c->in[0].dtype != QUERN_FLOAT32 ||
+        c->out[0].dtype != QUERN_FLOAT32 || c->attr->i[QUERN__REDUCE_FUNCTION] > QUERN__MEAN)
         return NULL;
     if (rank > 1 && axes == all >> 1)
         return columns_kernel;

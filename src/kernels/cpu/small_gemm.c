@@ -5,19 +5,19 @@
 
 #include "gemm_microkernel.h"
 
-static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t min_int64(int64_t a, int64_t b) { return a < b ? a : b; }
 
 void quern__small_product(const quern__small *s)
 {
     for (int64_t i = 0; i < s->m; i += QUERN__TILE_ROWS) {
-        int64_t rows = least(QUERN__TILE_ROWS, s->m - i), first = 0, last = s->k, columns = s->n,
-                reach = i + rows + s->shift;
+        int64_t rows = min_int64(QUERN__TILE_ROWS, s->m - i), first = 0, last = s->k,
+                columns = s->n, reach = i + rows + s->shift;
         if (s->part == QUERN__SMALL_BELOW)
-            columns = least(reach, columns);
+            columns = min_int64(reach, columns);
         else if (s->part == QUERN__SMALL_UP_TO)
-            last = reach < 0 ? 0 : least(reach, last);
+            last = reach < 0 ? 0 : min_int64(reach, last);
         else if (s->part == QUERN__SMALL_FROM)
-            first = i - s->shift < 0 ? 0 : least(i - s->shift, last);
+            first = i - s->shift < 0 ? 0 : min_int64(i - s->shift, last);
         quern__left a = { s->a + i * s->row + first * s->inner, s->row, s->inner };
         for (int64_t j = 0; j < columns; j += QUERN__TILE_COLUMNS)
             quern__tile(last - first, a, s->b + first * s->ldb + j, s->ldb, s->c + i * s->ldc + j,

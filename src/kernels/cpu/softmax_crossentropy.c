@@ -5,8 +5,6 @@
  * sparsemax use the reference kernel. */
 #include "vector.h"
 
-#include <string.h>
-
 enum { stretch = 256 }; /* exponentials on the stack at a time */
 
 /* y = exp(x - shift), with shift the maximum of the row, so that no result exceeds 1. */
@@ -89,7 +87,7 @@ static int sparse_kernel(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
-static int sparse_slope_kernel(const quern__call *c, int64_t begin, int64_t end)
+static int sparse_grad_kernel(const quern__call *c, int64_t begin, int64_t end)
 {
     int64_t n = c->in[1].shape.dims[c->in[1].shape.rank - 1];
     quern__part p = quern__call_part(c, &c->out[0].shape, begin, end);
@@ -110,13 +108,13 @@ quern__kernel *quern__cpu_softmax_crossentropy(const quern__call *c)
 {
     if (c->out[0].dtype != QUERN_FLOAT32)
         return NULL;
-    if (!strcmp(c->op->name, "softmax"))
+    if (c->op == &quern__op_softmax)
         return c->in[0].dtype == QUERN_FLOAT32 ? softmax_kernel : NULL;
-    if (!strcmp(c->op->name, "sparse_crossentropy"))
+    if (c->op == &quern__op_sparse_crossentropy)
         return c->in[1].dtype == QUERN_FLOAT32 ? sparse_kernel : NULL;
-    if (!strcmp(c->op->name, "sparse_crossentropy_grad"))
+    if (c->op == &quern__op_sparse_crossentropy_grad)
         return c->in[1].dtype == QUERN_FLOAT32 && c->in[2].dtype == QUERN_FLOAT32
-                   ? sparse_slope_kernel
+                   ? sparse_grad_kernel
                    : NULL;
     return NULL;
 }

@@ -5,8 +5,6 @@
  * along repeated axes for a broadcast. The gradient of a mean is a broadcast times a factor. */
 #include "vector.h"
 
-#include <string.h>
-
 /* Source strides for each axis of the output. */
 typedef struct walk {
     int rank;
@@ -14,7 +12,7 @@ typedef struct walk {
 } walk;
 
 /* Moves to row `row` of the output. */
-static void set(walk *w, int64_t row)
+static void walk_set(walk *w, int64_t row)
 {
     w->place = 0;
     for (int k = w->rank - 2; k >= 0; k--) {
@@ -25,7 +23,7 @@ static void set(walk *w, int64_t row)
 }
 
 /* Moves to the next row. */
-static void next(walk *w)
+static void walk_next(walk *w)
 {
     for (int k = w->rank - 2; k >= 0; k--) {
         w->place += w->stride[k];
@@ -52,7 +50,7 @@ static void copy_row(int64_t n, const float *x, int64_t stride, float factor, fl
 
 /* The part of a call, times a factor. Partial rows occur only if the call is partitioned along the
  * last axis. */
-static int move(const quern__call *c, walk *w, float factor, int64_t begin, int64_t end)
+static int copy_rows(const quern__call *c, walk *w, float factor, int64_t begin, int64_t end)
 {
     const quern_shape *s = &c->out[0].shape;
     int64_t n = w->dims[w->rank - 1], step = w->stride[w->rank - 1];
@@ -61,7 +59,7 @@ static int move(const quern__call *c, walk *w, float factor, int64_t begin, int6
     float *y = c->out[0].data;
     for (int64_t o = 0; n && o < p.outer; o++) {
         int64_t i = o * p.stride + p.start, last = i + p.length;
-        for (set(w, i / n); i < last; next(w)) {
+        for (walk_set(w, i / n); i < last; walk_next(w)) {
             int64_t from = i % n, count = last - i < n - from ? last - i : n - from;
             copy_row(count, x + w->place + from * step, step, factor, y + i);
             i += count;
@@ -75,16 +73,16 @@ static int spread_kernel(const quern__call *c, int64_t begin, int64_t end)
 {
     const quern_shape *from = &c->in[0].shape, *to = &c->out[0].shape;
     int64_t results = quern_shape_count(from), all = quern_shape_count(to);
-    float factor = strcmp(c->op->name, "mean_grad") ? 1
-                   : all                            ? (float)((double)results / (double)all)
-                                                    : 0;
+    float factor = c->op != &quern__op_mean_grad ? 1
+                   : all                         ? (float)((double)results / (double)all)
+                                                 : 0;
     walk w = { .rank = to->rank };
     for (int64_t k = to->rank - 1, at = from->rank - 1, stride = 1; k >= 0; k--, at--) {
         w.dims[k] = to->dims[k];
         w.stride[k] = at >= 0 && from->dims[at] > 1 ? stride : 0;
         stride *= at >= 0 ? from->dims[at] : 1;
     }
-    return move(c, &w, factor, begin, end);
+    return copy_rows(c, &w, factor, begin, end);
 }
 
 static int transpose_kernel(const quern__call *c, int64_t begin, int64_t end)
@@ -98,13 +96,13 @@ static int transpose_kernel(const quern__call *c, int64_t begin, int64_t end)
         w.dims[k] = to->dims[k];
         w.stride[k] = stride[c->attr->i[k]];
     }
-    return move(c, &w, 1, begin, end);
+    return copy_rows(c, &w, 1, begin, end);
 }
 
 quern__kernel *quern__cpu_transpose_broadcast(const quern__call *c)
 {
-    bool transpose = !strcmp(c->op->name, "transpose"),
-         spread = !strcmp(c->op->name, "broadcast") || !strcmp(c->op->name, "mean_grad");
+    bool transpose = c->op == &quern__op_transpose,
+         spread = c->op == &quern__op_broadcast || c->op == &quern__op_mean_grad;
     if ((!transpose && !spread) || c->in[0].dtype != QUERN_FLOAT32 ||
         c->out[0].dtype != QUERN_FLOAT32 || c->out[0].shape.rank < 1)
         return NULL;

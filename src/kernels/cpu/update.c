@@ -73,11 +73,13 @@ static int adam_kernel(const quern__call *c, int64_t begin, int64_t end)
 {
     const double *f = c->attr->f;
     double t = quern__get(&c->in[5], 0) + 1, rate = quern__get(&c->in[4], 0);
-    coefficients k = { (float)(rate * sqrt(1 - pow(f[1], t)) / (1 - pow(f[0], t))),
-                       (float)(1 - f[0]), (float)(1 - f[1]), (float)f[2], (float)(rate * f[3]) };
+    coefficients k = { (float)(rate * sqrt(1 - pow(f[QUERN__ADAM_BETA_2], t)) /
+                               (1 - pow(f[QUERN__ADAM_BETA_1], t))),
+                       (float)(1 - f[QUERN__ADAM_BETA_1]), (float)(1 - f[QUERN__ADAM_BETA_2]),
+                       (float)f[QUERN__ADAM_EPSILON], (float)(rate * f[QUERN__ADAM_DECAY]) };
     float *v = c->out[0].data, *m = c->out[1].data, *s = c->out[2].data;
     const float *d = c->in[3].data;
-    const float *squares = c->attr->i[1] ? c->in[6].data : NULL;
+    const float *squares = c->attr->i[QUERN__ADAM_HAS_SQUARES] ? c->in[6].data : NULL;
     EACH_RUN(c, begin, end)
     {
         if (squares)
@@ -92,7 +94,8 @@ static int rmsprop_kernel(const quern__call *c, int64_t begin, int64_t end)
 {
     const double *f = c->attr->f;
     double rate = quern__get(&c->in[3], 0);
-    coefficients k = { (float)rate, (float)f[0], (float)f[2], 0, (float)(rate * f[3]) };
+    coefficients k = { (float)rate, (float)f[QUERN__RMSPROP_RHO], (float)f[QUERN__RMSPROP_EPSILON],
+                       0, (float)(rate * f[QUERN__RMSPROP_DECAY]) };
     float *v = c->out[0].data, *s = c->out[1].data;
     const float *d = c->in[2].data;
     EACH_RUN(c, begin, end)
@@ -104,13 +107,14 @@ static int sgd_kernel(const quern__call *c, int64_t begin, int64_t end)
 {
     const double *f = c->attr->f;
     double rate = quern__get(&c->in[c->n_in - 1], 0);
-    coefficients k = { (float)rate, (float)f[0], 0, 0, (float)(rate * f[1]) };
-    float *v = c->out[0].data, *m = c->attr->i[0] ? c->out[1].data : NULL;
+    coefficients k = { (float)rate, (float)f[QUERN__SGD_MOMENTUM], 0, 0,
+                       (float)(rate * f[QUERN__SGD_DECAY]) };
+    float *v = c->out[0].data, *m = c->attr->i[QUERN__SGD_HAS_MOMENTUM] ? c->out[1].data : NULL;
     const float *d = c->in[c->n_in - 2].data;
     EACH_RUN(c, begin, end)
     {
         if (m)
-            momentum_loop(p.length, k, c->attr->i[1], v + at, m + at, d + at);
+            momentum_loop(p.length, k, c->attr->i[QUERN__SGD_NESTEROV], v + at, m + at, d + at);
         else
             sgd_loop(p.length, k, v + at, d + at);
     }
@@ -131,14 +135,16 @@ quern__kernel *quern__cpu_update(const quern__call *c)
     for (int i = 0; i < c->n_out; i++)
         if (c->out[i].dtype != QUERN_FLOAT32)
             return NULL;
-    if (!strcmp(c->op->name, "assign") && c->in[1].dtype == QUERN_FLOAT32 && !c->panelled)
+    if (c->op == &quern__op_assign && c->in[1].dtype == QUERN_FLOAT32 && !c->panelled)
         return assign_kernel;
-    if (!strcmp(c->op->name, "adam") && !c->attr->i[0] && c->in[3].dtype == QUERN_FLOAT32)
+    if (c->op == &quern__op_adam && !c->attr->i[QUERN__ADAM_AMSGRAD] &&
+        c->in[3].dtype == QUERN_FLOAT32)
         return adam_kernel;
-    if (!strcmp(c->op->name, "rmsprop") && !c->attr->i[0] && !c->attr->i[1] && !c->attr->i[2] &&
+    if (c->op == &quern__op_rmsprop && !c->attr->i[QUERN__RMSPROP_HAS_MOMENTUM] &&
+        !c->attr->i[QUERN__RMSPROP_CENTERED] && !c->attr->i[QUERN__RMSPROP_HAS_SQUARES] &&
         c->in[2].dtype == QUERN_FLOAT32)
         return rmsprop_kernel;
-    if (!strcmp(c->op->name, "sgd") && c->in[c->n_in - 2].dtype == QUERN_FLOAT32)
+    if (c->op == &quern__op_sgd && c->in[c->n_in - 2].dtype == QUERN_FLOAT32)
         return sgd_kernel;
     return NULL;
 }

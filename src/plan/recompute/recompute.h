@@ -13,7 +13,7 @@ enum { QUERN__STAGES = 48 };
 typedef struct quern__stage {
     int first, end; /* nodes */
     double seconds,
-        slight;          /* of all recomputable nodes; of the cheap ones, which are not products */
+        slight; /* of all recomputable nodes; of the cheap ones among them, all but products */
     int64_t kept, light; /* results that the backward pass and later stages read; without those that
                             cheap nodes can recompute */
     int64_t passing;     /* peak while it runs and keeps only what later stages read */

@@ -13,7 +13,7 @@
  *            from `upto`; the stages before it again
  *
  * The table has the seconds of the best beginning for each part and each memory. fill_row computes
- * it from shorter parts, so the table grows by length. It does not store the choices: follow()
+ * it from shorter parts, so the table grows by length. It does not store the choices: emit_steps()
  * finds them again by best_choice, part by part.
  *
  * Memory is counted in `units`. The arena of the rewritten graph is measured afterwards. */
@@ -44,15 +44,15 @@ typedef struct choice {
 } choice;
 
 /* The cells of a part, by memory from 0 to `units`. */
-static float *row(const table *t, int first, int last)
+static float *table_row(const table *t, int first, int last)
 {
     return t->least + ((size_t)first * (size_t)t->n + (size_t)last) * (units + 1);
 }
 
 /* Seconds of the stages that remain; an empty part takes none. */
-static float rest(const table *t, int first, int last, int memory)
+static float best_time(const table *t, int first, int last, int memory)
 {
-    return memory < 0 ? INFINITY : first > last ? 0 : row(t, first, last)[memory];
+    return memory < 0 ? INFINITY : first > last ? 0 : table_row(t, first, last)[memory];
 }
 
 /* The better of keep and lighten. */
@@ -65,13 +65,13 @@ static choice begin_alone(const table *t, int first, int last, int memory)
         return best;
     /* keep needs the peak of the stage now and its results during the rest */
     if (own->keeping <= memory)
-        best =
-            (choice){ keep, 0, (float)s->seconds + rest(t, first + 1, last, memory - own->kept) };
+        best = (choice){ keep, 0,
+                         (float)s->seconds + best_time(t, first + 1, last, memory - own->kept) };
     /* lighten recomputes after the rest; without a rest it saves nothing */
     if (first < last) {
         choice other = { lighten, 0,
                          (float)(s->seconds + s->slight) +
-                             rest(t, first + 1, last, memory - own->light) };
+                             best_time(t, first + 1, last, memory - own->light) };
         best = other.seconds < best.seconds ? other : best;
     }
     return best;
@@ -79,7 +79,7 @@ static choice begin_alone(const table *t, int first, int last, int memory)
 
 /* The peak of running stages first … upto - 1 without keeping. `before` is the same peak for upto -
  * 1; both include what goes across to the stage that runs. */
-static int passing(const table *t, int first, int upto, int before)
+static int pass_peak(const table *t, int first, int upto, int before)
 {
     int own = (upto - 1 > first ? t->across[first][upto - 1] : 0) + t->sizes[upto - 1].passing;
     return own > before ? own : before;
@@ -88,14 +88,14 @@ static int passing(const table *t, int first, int upto, int before)
 /* The seconds of one part for each memory. Rows of all shorter parts are complete. */
 static void fill_row(const table *t, int first, int last)
 {
-    float *to = row(t, first, last), own = 0;
+    float *to = table_row(t, first, last), own = 0;
     for (int memory = 0; memory <= units; memory++)
         to[memory] = begin_alone(t, first, last, memory).seconds;
     /* checkpoints before stage `upto`: `held` goes across, `own` is the time of the first run */
     for (int upto = first + 1, least = 0; upto <= last; upto++) {
         int held = t->across[first][upto];
-        const float *later = row(t, upto, last), *before = row(t, first, upto - 1);
-        least = passing(t, first, upto, least);
+        const float *later = table_row(t, upto, last), *before = table_row(t, first, upto - 1);
+        least = pass_peak(t, first, upto, least);
         own += (float)t->c->stages[upto - 1].seconds;
         for (int memory = least > held ? least : held; memory <= units; memory++) {
             float seconds = own + later[memory - held] + before[memory];
@@ -111,11 +111,12 @@ static choice best_choice(const table *t, int first, int last, int memory)
     float own = 0;
     for (int upto = first + 1, least = 0; upto <= last; upto++) {
         int held = t->across[first][upto];
-        least = passing(t, first, upto, least);
+        least = pass_peak(t, first, upto, least);
         own += (float)t->c->stages[upto - 1].seconds;
         if (memory < least || memory < held)
             continue;
-        float seconds = own + rest(t, upto, last, memory - held) + rest(t, first, upto - 1, memory);
+        float seconds =
+            own + best_time(t, upto, last, memory - held) + best_time(t, first, upto - 1, memory);
         if (seconds < best.seconds)
             best = (choice){ pass, upto, seconds };
     }
@@ -123,7 +124,7 @@ static choice best_choice(const table *t, int first, int last, int memory)
 }
 
 /* Runs the schedule of a part through the actions of `steps`. */
-static void follow(const table *t, int first, int last, int memory, const quern__steps *steps)
+static void emit_steps(const table *t, int first, int last, int memory, const quern__steps *steps)
 {
     if (first > last)
         return;
@@ -133,12 +134,12 @@ static void follow(const table *t, int first, int last, int memory, const quern_
     if (how.how == pass) {
         for (int k = first; k < how.upto; k++)
             steps->make(steps->user, k);
-        follow(t, how.upto, last, memory - t->across[first][how.upto], steps);
-        follow(t, first, how.upto - 1, memory, steps);
+        emit_steps(t, how.upto, last, memory - t->across[first][how.upto], steps);
+        emit_steps(t, first, how.upto - 1, memory, steps);
         return;
     }
     steps->make(steps->user, first);
-    follow(t, first + 1, last, memory - (how.how == keep ? own->kept : own->light), steps);
+    emit_steps(t, first + 1, last, memory - (how.how == keep ? own->kept : own->light), steps);
     if (how.how == lighten)
         steps->slight(steps->user, first);
     steps->back(steps->user, first);
@@ -159,7 +160,7 @@ static int64_t all_kept(const quern__chain *c)
 
 /* Converts bytes to units, rounded to the nearest. A unit is chosen so that rounding errors of all
  * stages together stay within `units`. */
-static void measure(table *t)
+static void set_unit(table *t)
 {
     const quern__chain *c = t->c;
     double unit = (double)all_kept(c) / (units - t->n / 2);
@@ -185,19 +186,19 @@ double quern__schedule(const quern__chain *c, int level, const quern__steps *ste
     int least = 0;
     if (t && cell) {
         *t = (table){ .c = c, .n = c->n, .least = cell };
-        measure(t);
+        set_unit(t);
         /* shorter parts first */
         for (int length = 1; length <= t->n; length++)
             for (int first = 0; first + length <= t->n; first++)
                 fill_row(t, first, first + length - 1);
         /* the smallest memory that works; levels interpolate geometrically between it and all */
-        while (least < units && isinf(row(t, 0, t->n - 1)[least]))
+        while (least < units && isinf(table_row(t, 0, t->n - 1)[least]))
             least++;
         for (int k = 0; k < t->n; k++)
             once += c->stages[k].seconds;
         int memory = (int)(pow(units, 1 - part) * pow(least ? least : 1, part) + 0.5);
-        seconds = row(t, 0, t->n - 1)[memory] - once;
-        follow(t, 0, t->n - 1, memory, steps);
+        seconds = table_row(t, 0, t->n - 1)[memory] - once;
+        emit_steps(t, 0, t->n - 1, memory, steps);
         seconds = seconds > 0 ? seconds : 0;
     }
     quern__free(t);

@@ -2,7 +2,8 @@
  * runs them, and each copy reads the most recent copy of its inputs. All other nodes follow in
  * their order. Planning removes copies that no node reads.
  *
- * recompute_dp.c calls make, make_slight and back with stage numbers, in the order of the schedule.
+ * recompute_dp.c calls make, slight and back of quern__steps with stage numbers, in the order of
+ * the schedule.
  * The new graph is valid by construction: a stage runs forward before its backward pass, and a copy
  * of a node precedes its readers. */
 #include "recompute.h"
@@ -61,9 +62,9 @@ static void copy_node(writing *w, int n)
         quern__free(in);
 }
 
-/* A stage forward. The second time only recomputable nodes run; with `slight`, only the cheap
- * ones. */
-static void make_nodes(writing *w, int stage, bool slight)
+/* Copies the nodes of a stage. The second copy has recomputable nodes only; `slight`: of these the
+ * cheap ones only, all but products. */
+static void copy_stage_nodes(writing *w, int stage, bool slight)
 {
     const quern__chain *c = w->c;
     for (int n = c->stages[stage].first; n < c->stages[stage].end; n++) {
@@ -74,11 +75,11 @@ static void make_nodes(writing *w, int stage, bool slight)
     }
 }
 
-static void make(void *user, int stage) { make_nodes(user, stage, false); }
-static void make_slight(void *user, int stage) { make_nodes(user, stage, true); }
+static void copy_stage(void *user, int stage) { copy_stage_nodes(user, stage, false); }
+static void copy_cheap_nodes(void *user, int stage) { copy_stage_nodes(user, stage, true); }
 
 /* The backward pass of a stage: all nodes whose forward node is in the stage. */
-static void back(void *user, int stage)
+static void copy_backward_stage(void *user, int stage)
 {
     writing *w = user;
     for (int n = w->c->n_forward; n < w->c->n_nodes; n++)
@@ -93,12 +94,14 @@ quern__graph *quern__plan_recompute(const quern__graph *g, const quern__id *outp
     if (!c)
         return NULL;
     writing w = { .c = c, .to = c->n ? quern__graph_new() : NULL, .id = id };
-    quern__steps steps = { .make = make, .slight = make_slight, .back = back, .user = &w };
-    int status =
-        !c->n
-            ? quern__fail(err, QUERN_NOTFOUND, "plan", "nothing in the graph can be computed again")
-        : w.to && quern__schedule(c, level, &steps) >= 0 ? QUERN_OK
-                                                         : quern__fail_memory(err, sizeof *c);
+    quern__steps steps = {
+        .make = copy_stage, .slight = copy_cheap_nodes, .back = copy_backward_stage, .user = &w
+    };
+    int status = !c->n ? quern__fail(err, QUERN_NOTFOUND, "plan",
+                                     "the graph has no nodes that can be recomputed")
+                 : w.to && quern__schedule(c, level, &steps) >= 0
+                     ? QUERN_OK
+                     : quern__fail_memory(err, sizeof *c);
     for (int n = c->n_forward; status >= 0 && n < c->n_nodes; n++)
         if (c->live[n] && c->stage[n] < 0)
             copy_node(&w, n);

@@ -3,9 +3,9 @@
  * stage (a skip connection) counts for every cut that it crosses.
  *
  * The passes, in order: find_forward (what may run again), read_values (size and readers of each
- * value), find_across and cut (the stages), then the weights of the stages. weigh_values computes
- * the bytes of results, most_living the peaks, weigh_gradients the gradients. recompute_dp.c uses
- * these weights only.
+ * value), find_across and cut_stages (the stages), then the weights of the stages. weigh_values
+ * computes the bytes of results, peak_live_bytes the peaks, weigh_gradients the gradients.
+ * recompute_dp.c uses these weights only.
  *
  * The order of nodes is that of the graph, so the peaks are estimates. "Cheap" or "slight" nodes
  * have no `work` in their op row: they are bound by memory. */
@@ -23,12 +23,12 @@ typedef struct looking {
 } looking;
 
 /* Whether the node computes something that the plan needs. */
-static bool runs(const quern__chain *c, int n)
+static bool node_runs(const quern__chain *c, int n)
 {
     return c->live[n] && !quern__graph_node_at(c->g, n)->op->view;
 }
 /* Whether the node is recomputable and cheap. */
-static bool slight(const quern__chain *c, int n)
+static bool is_cheap(const quern__chain *c, int n)
 {
     return c->again[n] && !quern__graph_node_at(c->g, n)->op->work;
 }
@@ -76,7 +76,7 @@ static void read_values(looking *l)
                 l->bytes[node->out[k]] = (int64_t)bytes;
             l->start[node->out[k]] = l->last[node->out[k]] = n;
         }
-        for (int i = 0; runs(c, n) && i < node->n_in; i++) {
+        for (int i = 0; node_runs(c, n) && i < node->n_in; i++) {
             quern__id r = c->root[node->in[i]];
             if (n < c->n_forward)
                 l->last[r] = n;
@@ -100,19 +100,19 @@ static void find_across(const looking *l, int64_t *across)
 
 /* Cuts at local minima; of many, the smallest in each of QUERN__STAGES equal parts of the estimated
  * time. */
-static void cut(quern__chain *c, const int64_t *across)
+static void cut_stages(quern__chain *c, const int64_t *across)
 {
     double all = 0, now = 0;
     int before = -1, best[QUERN__STAGES], n_cuts = 0;
     memset(best, -1, sizeof best);
     for (int n = 0; n < c->n_forward; n++)
-        all += runs(c, n) ? quern__plan_seconds(c->g, n, c->capacity) : 0;
+        all += node_runs(c, n) ? quern__plan_seconds(c->g, n, c->capacity) : 0;
     /* the best local minimum in each part of the time; `before` and `next` are its neighbours */
     for (int n = 0; n < c->n_forward; n++) {
-        if (!runs(c, n))
+        if (!node_runs(c, n))
             continue;
         int next = n + 1, part = (int)(now / all * QUERN__STAGES);
-        while (next < c->n_forward && !runs(c, next))
+        while (next < c->n_forward && !node_runs(c, next))
             next++;
         part = part < QUERN__STAGES ? part : QUERN__STAGES - 1;
         bool low = before >= 0 && next < c->n_forward && across[n] <= across[before] &&
@@ -148,7 +148,7 @@ static bool read_slightly(const quern__chain *c, const quern__stage *s, quern__i
 {
     for (int n = s->first; n < s->end; n++) {
         const quern__node *node = quern__graph_node_at(c->g, n);
-        for (int i = 0; slight(c, n) && !node->op->view && i < node->n_in; i++)
+        for (int i = 0; is_cheap(c, n) && !node->op->view && i < node->n_in; i++)
             if (c->root[node->in[i]] == id)
                 return true;
     }
@@ -166,7 +166,7 @@ static void weigh_values(looking *l)
         quern__stage *s = &c->stages[own];
         bool later = upto > own;
         s->kept += later || l->back[id] ? l->bytes[id] : 0;
-        if (later || (!slight(c, l->start[id]) && (l->back[id] || read_slightly(c, s, id))))
+        if (later || (!is_cheap(c, l->start[id]) && (l->back[id] || read_slightly(c, s, id))))
             s->light += l->bytes[id];
         for (int j = own + 1; j <= upto; j++)
             for (int i = 0; i <= own; i++)
@@ -176,15 +176,15 @@ static void weigh_values(looking *l)
 
 /* The peak of a stage's own results while it runs. `keeping`: what the backward pass reads stays
  * live. */
-static int64_t most_living(const looking *l, const quern__stage *s, bool keeping)
+static int64_t peak_live_bytes(const looking *l, const quern__stage *s, bool keeping)
 {
     int64_t now = 0, most = 0;
     for (int n = s->first; n < s->end; n++) {
         const quern__node *node = quern__graph_node_at(l->c->g, n);
-        for (int k = 0; runs(l->c, n) && k < node->n_out; k++)
+        for (int k = 0; node_runs(l->c, n) && k < node->n_out; k++)
             now += l->bytes[node->out[k]];
         most = now > most ? now : most;
-        for (int i = 0; runs(l->c, n) && i < node->n_in + node->n_out; i++) {
+        for (int i = 0; node_runs(l->c, n) && i < node->n_in + node->n_out; i++) {
             quern__id r = l->c->root[i < node->n_in ? node->in[i] : node->out[i - node->n_in]];
             bool again = false;
             for (int k = 0; k < i; k++)
@@ -207,13 +207,13 @@ static bool weigh_gradients(looking *l)
     if (!left)
         return false;
     for (int n = c->n_forward; n < c->n_nodes; n++)
-        for (int i = 0; runs(c, n) && c->stage[n] >= 0 && i < quern__graph_node_at(c->g, n)->n_in;
-             i++)
+        for (int i = 0;
+             node_runs(c, n) && c->stage[n] >= 0 && i < quern__graph_node_at(c->g, n)->n_in; i++)
             left[c->root[quern__graph_node_at(c->g, n)->in[i]]]++;
     for (int n = c->n_forward; n < c->n_nodes; n++) {
         const quern__node *node = quern__graph_node_at(c->g, n);
         int64_t gone = 0;
-        if (!runs(c, n) || c->stage[n] < 0)
+        if (!node_runs(c, n) || c->stage[n] < 0)
             continue;
         /* `gone`: outputs that no node reads, and inputs that this node reads last */
         for (int k = 0; k < node->n_out + node->n_in; k++) {
@@ -224,10 +224,12 @@ static bool weigh_gradients(looking *l)
             if (v->kind != QUERN__VALUE_NODE || v->node < c->n_forward ||
                 !quern__shape_bytes(&s, v->dtype, &bytes))
                 continue;
-            now += k < node->n_out ? (int64_t)bytes : 0;
-            gone += k < node->n_out ? (left[id] ? 0 : (int64_t)bytes)
-                    : --left[id]    ? 0
-                                    : (int64_t)bytes;
+            if (k < node->n_out)
+                now += (int64_t)bytes;
+            else
+                left[id]--;
+            if (!left[id])
+                gone += (int64_t)bytes;
         }
         quern__stage *s = &c->stages[c->stage[n]];
         s->back = now > s->back ? now : s->back;
@@ -239,7 +241,7 @@ static bool weigh_gradients(looking *l)
 
 /* Finds the stages and their weights. `across` has one zero per node. Returns false without
  * memory. */
-static bool look(looking *l, int64_t *across)
+static bool find_stages(looking *l, int64_t *across)
 {
     quern__chain *c = l->c;
     if (!find_forward(c))
@@ -247,19 +249,19 @@ static bool look(looking *l, int64_t *across)
     read_values(l);
     find_across(l, across);
     if (c->n_forward)
-        cut(c, across);
+        cut_stages(c, across);
     if (!c->n)
         return true;
     weigh_values(l);
     for (int i = 0; i < c->n; i++) {
         quern__stage *s = &c->stages[i];
-        s->passing = most_living(l, s, false);
-        s->keeping = most_living(l, s, true);
+        s->passing = peak_live_bytes(l, s, false);
+        s->keeping = peak_live_bytes(l, s, true);
         for (int n = s->first; n < s->end; n++) {
             double seconds =
-                runs(c, n) && c->again[n] ? quern__plan_seconds(c->g, n, c->capacity) : 0;
+                node_runs(c, n) && c->again[n] ? quern__plan_seconds(c->g, n, c->capacity) : 0;
             s->seconds += seconds;
-            s->slight += slight(c, n) ? seconds : 0;
+            s->slight += is_cheap(c, n) ? seconds : 0;
         }
     }
     return weigh_gradients(l);
@@ -292,7 +294,7 @@ quern__chain *quern__chain_new(const quern__graph *g, const quern__id *outputs, 
             if (quern__graph_node_at(g, k)->op->view)
                 c->root[quern__graph_node_at(g, k)->out[0]] =
                     c->root[quern__graph_node_at(g, k)->in[0]];
-        ok = look(&l, l.bytes + v);
+        ok = find_stages(&l, l.bytes + v);
     }
     quern__free(l.bytes);
     quern__free(l.start);

@@ -7,6 +7,7 @@
  * random order. */
 #include "array_dataset.h"
 #include "source/column_map.h"
+#include "source/generator_struct.h"
 #include "tensor/convert_dtype.h"
 
 #include <stdio.h>
@@ -120,6 +121,24 @@ static int dataset_describe(quern__records *r, quern__description *out, quern_er
             snprintf(out->names[k], sizeof out->names[k], "%s", r->names[i]);
             *(side ? &out->n_y : &out->n_x) += 1;
         }
+    return QUERN_OK;
+}
+
+/* The shapes of the inputs, whatever the weights are. */
+static int dataset_shapes(const quern_generator *g, quern__description *out, quern_error *err)
+{
+    quern__records *r = g->self;
+    (void)err;
+    *out = (quern__description){ 0 };
+    for (int i = 0; i < r->n; i++) {
+        quern__array_file *p = &r->parts[i];
+        if (r->roles[i] != 'x')
+            continue;
+        p->channels = r->channels_first && quern__has_channels(&p->shape, &p->shape);
+        out->shapes[out->n_x] = quern__array_file_shape(p);
+        snprintf(out->names[out->n_x], sizeof *out->names, "%s", r->names[i]);
+        out->n_x++;
+    }
     return QUERN_OK;
 }
 
@@ -420,7 +439,8 @@ quern_generator *quern__records_open(const char *words, const char *format, bool
     static const quern__source_ops kind = { .open = indexed_open,
                                             .read = indexed_read,
                                             .free = indexed_free,
-                                            .describe = indexed_describe };
+                                            .describe = indexed_describe,
+                                            .shapes = dataset_shapes };
     quern__records *r = quern__records_words(words, format, err);
     bool by_number = true;
     if (r)

@@ -1,6 +1,7 @@
 /* Concatenated .npy arrays from standard input, a file or a named pipe (npy_stream.h). A regular
  * file restarts for each epoch and validation; a pipe is read once. */
 #include "npy_stream.h"
+#include "source/generator_struct.h"
 #include "tensor/array_axes.h"
 
 #include <errno.h>

@@ -1,7 +1,7 @@
 /* Generators from user callbacks (pull and random access) and from arrays in memory. Also
  * functions that all random-access sources share. */
 #include "source/column_map.h"
-#include "source/source.h"
+#include "source/generator_struct.h"
 #include "tensor/array_axes.h"
 #include "tensor/convert_dtype.h"
 
@@ -333,9 +333,19 @@ static int array_read(quern_generator *g, int64_t pass, int64_t first, quern_bat
     return QUERN_OK;
 }
 
-static const quern__source_ops array_kind = { .open = array_open,
-                                              .read = array_read,
-                                              .free = self_free };
+static int array_shapes(const quern_generator *g, quern__description *out, quern_error *err)
+{
+    const arrays *a = g->self;
+    (void)err;
+    *out = (quern__description){ .n_x = a->n_x };
+    for (int i = 0; i < a->n_x; i++)
+        out->shapes[i] = a->t[i].shape;
+    return QUERN_OK;
+}
+
+static const quern__source_ops array_kind = {
+    .open = array_open, .shapes = array_shapes, .read = array_read, .free = self_free
+};
 
 int quern_array_generator_weights(quern_generator *g, int target, const quern_tensor *weights,
                                   quern_error *err)

@@ -5,6 +5,7 @@
  * row `target` after its first row. A window is not stored: series_read copies its rows from the
  * array into the batch, converted to the model's type. The arrays are borrowed. */
 #include "series.h"
+#include "source/generator_struct.h"
 #include "tensor/array_axes.h"
 #include "tensor/convert_dtype.h"
 
@@ -128,22 +129,33 @@ static int series_read(quern_generator *g, int64_t pass, int64_t first, quern_ba
     return status;
 }
 
+static int series_shapes(const quern_generator *g, quern__description *out, quern_error *err)
+{
+    const series *s = g->self;
+    (void)err;
+    *out = (quern__description){ .n_x = 1 };
+    out->shapes[0] = (quern_shape){ .rank = s->x.shape.rank + 1, .dims = { -1, s->plan.length } };
+    memcpy(out->shapes[0].dims + 2, s->x.shape.dims + 1,
+           (size_t)(s->x.shape.rank - 1) * sizeof *s->x.shape.dims);
+    return QUERN_OK;
+}
+
 static void series_free(quern_generator *g) { quern__free(g->self); }
 
 quern_generator *quern_series_array_generator(const quern_tensor *x, const quern_tensor *y,
                                               const quern_series_opts *opts, quern_error *err)
 {
     QUERN__ENTER(err, NULL, "x", x);
-    static const quern__source_ops kind = { .open = series_open,
-                                            .read = series_read,
-                                            .free = series_free };
+    static const quern__source_ops kind = {
+        .open = series_open, .read = series_read, .shapes = series_shapes, .free = series_free
+    };
     quern_series_opts o;
     quern__series plan;
     if (QUERN__OPTIONS(o, QUERN__SERIES_OPTS_0_1, opts, err) < 0 ||
         quern__series_plan(&o, &plan, err) < 0)
         return NULL;
     if (x->shape.rank < 1 || quern_shape_count(&x->shape) < 0 || x->dtype == QUERN_STRING ||
-        plan.length < 1 || quern__series_span(&plan, true) < 0 ||
+        plan.length < 1 || x->shape.rank >= QUERN_MAX_RANK || quern__series_span(&plan, true) < 0 ||
         (y &&
          (y->shape.rank < 1 || quern_shape_count(&y->shape) < 0 || y->dtype == QUERN_STRING))) {
         quern__fail(err, QUERN_INVALID, "time series",

@@ -6,6 +6,7 @@
  * without shuffling; the windows are shuffled afterwards. The stream owns the generator of the
  * rows. */
 #include "series.h"
+#include "source/generator_struct.h"
 #include "tensor/convert_dtype.h"
 
 #include <string.h>

@@ -5,6 +5,7 @@
  * (Fisher-Yates) and writes the piles in sequence: the result is a uniform permutation. A pile
  * that exceeds the memory is divided in the same way. */
 #include "qrec.h"
+#include "source/generator_struct.h"
 
 #include <errno.h>
 #include <fcntl.h>

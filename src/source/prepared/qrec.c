@@ -12,6 +12,7 @@
  * the windows, which have their lock. */
 #include "qrec_windows.h"
 #include "source/column_map.h"
+#include "source/generator_struct.h"
 #include "tensor/array_axes.h"
 #include "tensor/convert_dtype.h"
 
@@ -405,10 +406,18 @@ static const quern_schema *prepared_schema(const quern_generator *g)
     return ((const prepared *)g->self)->schema;
 }
 
+static int prepared_shapes(const quern_generator *g, quern__description *out, quern_error *err)
+{
+    (void)err;
+    *out = ((const prepared *)g->self)->q.what;
+    return QUERN_OK;
+}
+
 quern_generator *quern__qrec_open(const char *path, quern_error *err)
 {
     static const quern__source_ops kind = { .open = prepared_open,
                                             .read = prepared_read,
+                                            .shapes = prepared_shapes,
                                             .close = prepared_close,
                                             .free = prepared_free,
                                             .bytes = prepared_bytes };

@@ -1,5 +1,6 @@
 /* Token windows of a corpus as batches for language models: layout of the arrays, order of the
  * windows, and resume position. */
+#include "source/generator_struct.h"
 #include "tensor/array_axes.h"
 #include "token_windows.h"
 
@@ -143,8 +144,8 @@ static void log_dispersion(text *w, int64_t batch)
     if (w->told || !w->shuffle || w->corpus.reader || w->place >= w->corpus.n_blocks)
         return;
     w->told = true;
-    quern__tell_dispersion(w->corpus.paths[0], "windows", w->windows.n_segments, 0, batch,
-                           "more memory lowers it");
+    quern__log_dispersion(w->corpus.paths[0], "windows", w->windows.n_segments, 0, batch,
+                          "more memory lowers it");
 }
 
 /* Fills the next group of windows that is not empty. */
@@ -403,6 +404,15 @@ static int text_restore(quern_generator *g, const void *state, size_t size, quer
     return QUERN_OK;
 }
 
+static int text_shapes(const quern_generator *g, quern__description *out, quern_error *err)
+{
+    const text *w = g->self;
+    (void)err;
+    *out = (quern__description){ .n_x = 1 };
+    out->shapes[0] = (quern_shape){ .rank = 2, .dims = { -1, w->o.window } };
+    return w->o.window ? QUERN_OK : QUERN_END;
+}
+
 static void text_free(quern_generator *g)
 {
     text *w = g->self;
@@ -439,6 +449,7 @@ quern_generator *quern_text_generator(const char *paths, const quern_tokenizer *
                                             .next = text_next,
                                             .reset = text_reset,
                                             .free = text_free,
+                                            .shapes = text_shapes,
                                             .save = text_save,
                                             .restore = text_restore,
                                             .bytes = text_bytes,

@@ -5,7 +5,7 @@
  * quern_next_batch returns it to the function, which fills it, and quern_yield sets `given`. Then
  * function_next returns. No batch is copied. `closed` makes both calls of the function end its
  * loop; a reset joins the thread and starts a new one. */
-#include "source/source.h"
+#include "source/generator_struct.h"
 
 #include <pthread.h>
 

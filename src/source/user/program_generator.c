@@ -2,6 +2,7 @@
  * (npy_stream.h). The program runs in its own process group, which is terminated at the end of
  * the run. posix_spawn avoids a copy of the trainer's address space. */
 #include "source/arrays/npy_stream.h"
+#include "source/generator_struct.h"
 #include "tensor/array_axes.h"
 
 #include <errno.h>

@@ -55,8 +55,9 @@ static json_t *merges_json(const quern_tokenizer *t, quern_error *err)
 {
     json_t *merges = json_array();
     const quern__merge **by_rank = quern__zalloc(t->n_merges, sizeof *by_rank);
-    if (!by_rank) {
+    if (!by_rank || !merges) {
         quern__fail_memory(err, t->n_merges * sizeof *by_rank);
+        quern__free(by_rank);
         json_decref(merges);
         return NULL;
     }

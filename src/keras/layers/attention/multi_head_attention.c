@@ -394,19 +394,20 @@ static const quern__call_arg heads_takes[] = {
     { "key_mask" }, { "attention_mask" }, { 0 }
 };
 
-#define LAYER(ID, NAME, ALIASES, WRITTEN, FIELDS, EXTRA)               \
-    const quern__class quern__layer_##ID = { .group = QUERN__LAYER,    \
-                                             .name = NAME,             \
-                                             .aliases = ALIASES,       \
-                                             .written = WRITTEN,       \
-                                             .module = "keras.layers", \
-                                             .fields = FIELDS,         \
-                                             .build = heads_build,     \
-                                             .call = heads_call,       \
-                                             .call_args = heads_takes, \
-                                             .call_flags = told,       \
-                                             .masks = QUERN__MASK_OWN, \
-                                             .by_step = true,          \
+#define LAYER(ID, NAME, ALIASES, WRITTEN, FIELDS, EXTRA)                \
+    const quern__class quern__layer_##ID = { .group = QUERN__LAYER,     \
+                                             .name = NAME,              \
+                                             .aliases = ALIASES,        \
+                                             .written = WRITTEN,        \
+                                             .module = "keras.layers",  \
+                                             .fields = FIELDS,          \
+                                             .build = heads_build,      \
+                                             .call = heads_call,        \
+                                             .call_args = heads_takes,  \
+                                             .call_flags = told,        \
+                                             .masks = QUERN__MASK_OWN,  \
+                                             .removes_masks = !(EXTRA), \
+                                             .by_step = true,           \
                                              .extra = EXTRA }
 LAYER(multi_head_attention, "MultiHeadAttention", "", NULL, multi_fields, 0);
 LAYER(grouped_query_attention, "GroupedQueryAttention", "GroupQueryAttention",

@@ -15,7 +15,9 @@ static quern__id moved(quern__graph *g, quern__id x, bool first)
 {
     int rank = quern__shape_of(g, x)->rank, order[QUERN_MAX_RANK] = { 0 };
     for (int i = 1; i < rank; i++)
-        order[i] = first ? (i == 1 ? rank - 1 : i - 1) : (i == rank - 1 ? 1 : i + 1);
+        order[i] = first ? i - 1 : i + 1;
+    if (rank > 1) /* the axis that moves to the other end */
+        order[first ? 1 : rank - 1] = first ? rank - 1 : 1;
     return quern__transpose(g, x, order);
 }
 

@@ -131,6 +131,22 @@ static void moments(quern__graph *g, id x, id mask, int axis, id *mean, id *vari
         quern__div2(g, quern__reduce(g, QUERN__SUM, quern__square(g, gap), axes, true), count);
 }
 
+/* Keras 2 normalizes images with TensorFlow's fused kernel, whose variance for the moving average is
+ * that of a sample: N / (N - 1) times the variance of the N elements of a channel
+ * (tensorflow/core/kernels/fused_batch_norm_op.cc). */
+static id sample_variance(quern__graph *g, id variance, const quern_shape *s, int axis)
+{
+    quern_shape records = { .rank = 1, .dims = { s->dims[0] } };
+    double each = 1;
+    for (int k = 1; k < s->rank; k++)
+        each *= k == axis ? 1 : (double)s->dims[k];
+    id one = quern__graph_constant(g, 1, QUERN_FLOAT32),
+       count = quern__scale(
+           g, quern__reduce(g, QUERN__SUM, quern__broadcast(g, one, &records), ~0u, false), each),
+       less = quern__binary(g, QUERN__MAXIMUM, quern__sub2(g, count, one), one);
+    return quern__mul2(g, variance, quern__div2(g, count, less));
+}
+
 static id batch_call(quern__layer *l, quern__graph *g, const id *in, int n, bool training)
 {
     quern_shape s = *quern__shape_of(g, in[0]);
@@ -161,6 +177,8 @@ static id batch_call(quern__layer *l, quern__graph *g, const id *in, int n, bool
     }
     /* the moving statistics do not have a gradient */
     move(l, g, moving_mean, quern__stop_gradient(g, mean));
+    if (l->keras_2 && s.rank >= 4 && !mask)
+        variance = sample_variance(g, variance, &s, axis);
     move(l, g, moving_variance, quern__stop_gradient(g, variance));
     return y;
 }

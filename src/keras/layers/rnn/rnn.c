@@ -153,10 +153,11 @@ static int layer_build(quern__layer *l, const quern_shape *in, int n, quern_erro
 static int function_of(json_t *spec)
 {
     const char *name = json_string_value(spec);
-    return !name || quern__same_name(name, "linear") ? (json_is_object(spec) ? -1 : QUERN__AFFINE)
-           : quern__same_name(name, "tanh")          ? QUERN__TANH
-           : quern__same_name(name, "relu")          ? QUERN__RELU0
-                                                     : -1;
+    if (!name || quern__same_name(name, "linear"))
+        return json_is_object(spec) ? -1 : QUERN__AFFINE;
+    if (quern__same_name(name, "tanh"))
+        return QUERN__TANH;
+    return quern__same_name(name, "relu") ? QUERN__RELU0 : -1;
 }
 
 /* Whether the fused op supports the layer's options and this sequence. */
