@@ -36,7 +36,8 @@ typedef struct writing {
     predicted outputs[most_outputs];
     part *parts;
     int64_t n_parts;
-    bool begun; /* the header was written */
+    bool begun;  /* the header was written */
+    bool misfit; /* the predictions have other shapes; the error was printed */
     const char *kept[most_kept];
     char *kept_names;
     FILE *to;

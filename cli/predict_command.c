@@ -36,10 +36,28 @@ static bool read_output_kind(const arguments *a, const char *output, kind *out)
 
 /* ---- arrays ---- */
 
+/* Whether the predictions have the shapes for which the output is prepared. They may differ if a
+ * program gives batches of other sizes than --input-shape. */
+static bool shapes_fit(const writing *w, const quern_prediction *p)
+{
+    char have[96], want[96];
+    for (int i = 0; i < w->n_outputs; i++)
+        if (!quern_shape_equal(&p->shapes[i], &w->outputs[i].shape)) {
+            fprintf(stderr, "quern: predictions of shape %s, --input-shape gives %s\n",
+                    quern_shape_text(&p->shapes[i], have, sizeof have),
+                    quern_shape_text(&w->outputs[i].shape, want, sizeof want));
+            fprintf(stderr, "hint: set --input-shape to the sizes of the data\n");
+            return false;
+        }
+    return true;
+}
+
 static int write_batch(void *user, const quern_prediction *p)
 {
     writing *w = user;
-    bool failed = false;
+    bool failed = !shapes_fit(w, p);
+    if (failed)
+        return w->misfit = true;
     for (int i = 0; i < w->n_outputs && (w->kind == NPY || w->kind == NPZ); i++) {
         const predicted *o = &w->outputs[i];
         size_t n = (size_t)(p->records * o->width);
@@ -235,9 +253,11 @@ static int run_predict(writing *w, const arguments *a, quern_model *m, quern_gen
         return cli_left(), 1;
     int64_t records = quern_predict_with(m, data, &o, write_batch, w, &err);
     bool good = arrays ? close_arrays(w, records < 0 ? 0 : records) : close_text(w, standard);
-    int code = records < 0 ? cli_fail((int)records, &err)
-               : !good     ? (cli_wrong(path, "cannot be written"), 1)
-                           : 0;
+    int code = w->misfit ? 1 : records < 0 ? cli_fail((int)records, &err) : 0;
+    if (!code && !good) {
+        cli_wrong(path, "cannot be written");
+        code = 1;
+    }
     if (!code && arrays)
         code = pack_arrays(w, path);
     else if (!code && !standard && quern_file_replace(beside, path, &err) < 0)

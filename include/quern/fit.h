@@ -167,6 +167,7 @@ typedef struct quern_prediction {
     const quern_string *const *kept; /* by column of `keep`: records texts of the file */
     int32_t n_kept;
     int32_t reserved;
+    const quern_shape *shapes; /* by output: (records, …), equal in all batches of a run */
 } quern_prediction;
 
 /* Receives the predictions of a batch. A result other than 0 stops the run. */

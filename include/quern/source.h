@@ -45,6 +45,9 @@ typedef struct quern_batch_spec {
     const quern_schema *schema;
     /* The last n_kept inputs are columns of text that the model does not take. */
     int32_t n_kept;
+    /* By array: bit k: axis k is open (None in Keras). Its size in `shapes` is the
+     * largest; a batch may have a smaller one (quern_batch_set_shape). */
+    uint32_t open[2 * QUERN_MAX_ARRAYS];
 } quern_batch_spec;
 
 /* The sample weights of a target: those of all targets, one for each record, or
@@ -71,7 +74,19 @@ typedef struct quern_batch {
     char *text; /* bytes of strings (quern_batch_put_string) */
     int64_t text_room, text_used;
     struct quern__bad *bad; /* the run's bad records; NULL outside a run */
+    /* Shapes of the arrays with a dynamic batch dimension: those of the spec,
+     * unless quern_batch_set_shape changes them. */
+    quern_shape shapes[2 * QUERN_MAX_ARRAYS];
 } quern_batch;
+
+/* Gives an array of this batch its own sizes at open axes: from 1 to those of the
+ * spec. The array then has its records in that shape, one after the other. Axis 0
+ * is ignored, and fixed axes must be equal. All arrays of a batch must fit the
+ * model, such as targets for each step of a sequence. For callbacks and functions;
+ * not for generators with random access. Returns 0; QUERN_SHAPE if the shape does
+ * not fit the spec. */
+QUERN_API int quern_batch_set_shape(quern_batch *b, int array, const quern_shape *shape,
+                                    quern_error *err);
 
 /* The largest string in bytes, and the average capacity for a string in a batch. */
 enum { QUERN_MOST_STRING = 1 << 16, QUERN_STRING_ROOM = 1 << 12 };

@@ -1,6 +1,7 @@
 /* A pass runs the batches of a training epoch, an evaluation or a prediction through the model, and
  * calls the hooks around each batch. */
 #include "fit.h"
+#include "tensor/array_axes.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -75,22 +76,65 @@ static int set_sample_weights(const quern__pass *p, quern_batch *b, quern__weigh
     return QUERN_OK;
 }
 
-static int run_batch(const quern__pass *p, quern_batch *b, quern_error *err)
+/* Closes a model with open axes over the shapes of a batch, and compares the targets with the
+ * outputs that follow. */
+static int close_over_batch(const quern__pass *p, const quern_batch *b, quern_error *err)
+{
+    int status = quern__model_close(p->m, b->shapes, err);
+    for (int i = 0; status >= 0 && i < b->spec->n_targets && quern__model_open(p->m); i++) {
+        char have[96], want[96];
+        const quern_shape *own = &b->shapes[b->spec->n_inputs + i];
+        quern_shape expected;
+        quern_model_target(p->m, i, &expected);
+        if (!quern__axes_fit(own, &expected))
+            status = quern__fail(err, QUERN_SHAPE, b->spec->names[b->spec->n_inputs + i],
+                                 "the target has shape %s, the output of these inputs needs %s",
+                                 quern_shape_text(own, have, sizeof have),
+                                 quern_shape_text(&expected, want, sizeof want));
+    }
+    return status;
+}
+
+/* Keeps the shapes of the outputs of the first batch, and compares those of later ones with them: as
+ * in Keras, predictions of one run have one shape. */
+static int check_outputs(quern__pass *p, quern_error *err)
+{
+    for (int i = 0; i < quern_model_outputs(p->m); i++) {
+        char first[96], now[96];
+        quern_shape own = quern_model_output_shape(p->m, i);
+        if (p->samples == 0)
+            p->outputs[i] = own;
+        if (quern_shape_equal(&own, &p->outputs[i]))
+            continue;
+        int status = quern__fail(err, QUERN_SHAPE, quern_model_output_name(p->m, i),
+                                 "the predictions of this batch have shape %s, those before %s",
+                                 quern_shape_text(&own, now, sizeof now),
+                                 quern_shape_text(&p->outputs[i], first, sizeof first));
+        quern__hint(err, "predict batches of one size in a run");
+        return status;
+    }
+    return QUERN_OK;
+}
+
+static int run_batch(quern__pass *p, quern_batch *b, quern_error *err)
 {
     void *arrays[3 * QUERN_MAX_ARRAYS];
     const float *out[QUERN__MAX_IO];
     const quern_string *kept[QUERN_MAX_ARRAYS];
-    int n = b->spec->n_inputs + b->spec->n_targets,
-        status = quern__model_close(p->m, b->spec->shapes, err);
+    int n = b->spec->n_inputs + b->spec->n_targets, status = close_over_batch(p, b, err);
     if (status < 0)
         return status;
     if (p->mode == QUERN__PREDICT) {
         status = quern__model_prepare(p->m, QUERN__PREDICT, b->spec->batch_size, NULL, err);
         if (status >= 0)
             status = quern__model_predict(p->m, b->arrays, b->size, out, err);
-        quern_prediction made = {
-            .records = b->size, .outputs = out, .kept = kept, .n_kept = b->spec->n_kept
-        };
+        if (status >= 0)
+            status = check_outputs(p, err);
+        quern_prediction made = { .records = b->size,
+                                  .outputs = out,
+                                  .kept = kept,
+                                  .n_kept = b->spec->n_kept,
+                                  .shapes = p->outputs };
         for (int i = 0; i < b->spec->n_kept; i++)
             kept[i] = b->arrays[b->spec->n_inputs - b->spec->n_kept + i];
         return status < 0 ? status : p->sink(p->user, &made) ? QUERN_END : QUERN_OK;

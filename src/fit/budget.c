@@ -241,6 +241,22 @@ static int limit_unknown(const budgeting *b, quern__limit *limit, quern_error *e
     return QUERN_OK;
 }
 
+/* Whether batches may have sizes of their own at open axes. */
+static bool sizes_vary(const budgeting *b)
+{
+    quern__description d;
+    return quern__model_open(b->m) &&
+           (!b->train || quern__source_shapes(b->train, &d, &(quern_error){ 0 }) == QUERN_END);
+}
+
+/* Bytes of the graphs and plans for batches of other sizes, which the model keeps. `before`: the
+ * heap without those of the largest sizes. */
+static size_t other_plans(const budgeting *b, size_t before)
+{
+    size_t one = b->now.heap > before ? b->now.heap - before : 0;
+    return sizes_vary(b) ? (QUERN__MOST_CLOSINGS - 1) * one : 0;
+}
+
 static int plan_fit(budgeting *b, bool always, quern_error *err)
 {
     quern_plan *p = b->plan;
@@ -257,6 +273,9 @@ static int plan_fit(budgeting *b, bool always, quern_error *err)
     for (int i = 0; o->class_weight && i < quern_model_outputs(b->m); i++)
         b->weighing.of[i] = QUERN_WEIGHTS_RECORDS;
     *p = (quern_plan){ 0 };
+    if (sizes_vary(b))
+        quern__model_forget_plans(b->m);
+    size_t before = quern__process_now().heap;
     int status = plan_programs(b, QUERN__LOW_MEMORY_NONE, 1,
                                err); /* the measurement below includes the graphs */
     if (status < 0)
@@ -269,7 +288,7 @@ static int plan_fit(budgeting *b, bool always, quern_error *err)
     p->optimizer = b->size.optimizer;
     size_t arena = quern__model_arena_bytes(b->m); /* of an earlier run; this run reuses it */
     b->now.heap -= b->now.heap > arena ? arena : 0;
-    b->runtime = b->now.peak ? runtime_of(&b->now, &b->size) : 0;
+    b->runtime = b->now.peak ? runtime_of(&b->now, &b->size) + other_plans(b, before) : 0;
     p->readers = quern__source_bytes(b->train, &b->queue.spec, !o->no_shuffle);
     if (o->validation_data)
         p->readers += quern__source_bytes(o->validation_data, &b->queue.spec, false);

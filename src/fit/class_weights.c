@@ -84,9 +84,7 @@ static int64_t class_of(const quern_batch *b, int64_t r)
 {
     const quern_batch_spec *s = b->spec;
     int at = s->n_inputs;
-    int64_t per = 1, best = 0;
-    for (int i = 1; i < s->shapes[at].rank; i++)
-        per *= s->shapes[at].dims[i];
+    int64_t per = quern__per_record(&b->shapes[at]), best = 0;
     if (s->dtypes[at] == QUERN_INT32)
         return ((const int32_t *)b->arrays[at])[r * per];
     const float *y = (const float *)b->arrays[at] + r * per;
@@ -97,11 +95,20 @@ static int64_t class_of(const quern_batch *b, int64_t r)
     return best;
 }
 
+/* The steps of a target with weights for each step: its own size of the open axis, if it is open.
+ */
+static int64_t steps_of(const quern_batch *b, int target)
+{
+    int array = b->spec->n_inputs + target;
+    return b->spec->open[array] >> 1 & 1 ? b->shapes[array].dims[1]
+                                         : b->spec->weights[target].dims[1];
+}
+
 /* Multiplies the target weights of record r. */
 static void weigh_targets(quern_batch *b, int64_t r, float weight)
 {
     for (int i = 0; i < b->spec->n_targets; i++) {
-        int64_t per = b->weighs[i] == QUERN_WEIGHTS_STEPS ? b->spec->weights[i].dims[1]
+        int64_t per = b->weighs[i] == QUERN_WEIGHTS_STEPS ? steps_of(b, i)
                                                           : b->weighs[i] != QUERN_WEIGHTS_COMMON;
         for (int64_t k = r * per; k < (r + 1) * per; k++)
             b->target_weights[i][k] *= weight;

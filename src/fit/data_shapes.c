@@ -67,7 +67,7 @@ int quern__close_over(quern_model *m, const quern_generator *g, quern_error *err
         return QUERN_OK;
     int status = g ? quern__source_shapes(g, &d, err) : QUERN_END;
     if (status == QUERN_END)
-        return quern__model_sized(m) ? QUERN_OK : sizes_unknown(m, g, err);
+        return quern__model_sized(m) ? quern__model_close_bound(m, err) : sizes_unknown(m, g, err);
     if (status < 0)
         return status;
     for (int i = 0; i < quern_model_inputs(m); i++) {
@@ -85,5 +85,11 @@ int quern_model_set_input_shapes_from(quern_model *m, const quern_generator *g, 
     QUERN__ENTER(err, QUERN_INVALID, "model", m, "generator", g);
     if (quern__model_in_use(m))
         return quern__fail(err, QUERN_INVALID, quern__model_name(m), "is in use by a run");
-    return quern__leave(err, quern__close_over(m, g, err));
+    int status = quern__close_over(m, g, err);
+    quern_shape in[QUERN__MAX_IO];
+    for (int i = 0; i < quern_model_inputs(m); i++)
+        in[i] = quern_model_input_shape(m, i);
+    if (status >= 0 && !quern__model_sized(m))
+        status = quern__model_bound(m, in, err);
+    return quern__leave(err, status);
 }

@@ -76,6 +76,7 @@ typedef struct quern__pass {
     quern__logs *logs;
     quern_prediction_sink *sink;
     void *user;
+    quern_shape outputs[QUERN__MAX_IO]; /* of predictions: the shapes in the first batch */
     int64_t done, samples; /* batches and records; a resumed pass includes the earlier ones */
     int64_t before; /* records of the epoch before the queue's first: the base of random-number
                        counters */

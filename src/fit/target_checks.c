@@ -79,7 +79,7 @@ int quern__labels_check(const quern_batch *b, const quern_generator *g, quern_er
             continue;
         double low = classes ? 0 : ranges[means].low,
                high = classes ? (double)s->classes[t] - 1 : ranges[means].high;
-        int64_t per = quern__per_record(&s->shapes[array]), n = b->size * per, at = -1;
+        int64_t per = quern__per_record(&b->shapes[array]), n = b->size * per, at = -1;
         while ((at = first_outside(b, array, at + 1, n, low, high)) < n) {
             double v = number_at(b, array, at);
             if (!classes || v != (double)s->ignored[t])

@@ -116,7 +116,8 @@ quern_shape quern__model_weights_shape(const quern_model *m, int output, int kin
 
 enum { most_trained = 4096 };
 
-/* Adds the loss and metrics; in training also gradients and the optimizer. */
+/* Adds the loss and metrics; in training also gradients and the optimizer. `rows` is the number of
+ * records as a sum of ones, so that it is right for a short batch too. */
 static int backward(quern_model *m, quern__program *p, bool training, quern__id penalty,
                     quern_error *err)
 {
@@ -147,7 +148,6 @@ static int backward(quern_model *m, quern__program *p, bool training, quern__id 
     if (penalty)
         loss = quern__add2(g, loss, penalty);
     p->loss = loss;
-    /* the number of records, as a sum of ones, so that it is right for a short batch too */
     quern__graph_scope(g, "metrics");
     quern__id ones = quern__broadcast(g, quern__graph_constant(g, 1, QUERN_FLOAT64), &open),
               rows = quern__reduce(g, QUERN__SUM, ones, ~0u, false);

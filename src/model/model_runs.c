@@ -22,6 +22,7 @@ void quern__model_spec(const quern_model *m, quern__mode mode, int64_t batch_siz
         spec->shapes[i] = quern_model_input_shape(m, i);
         spec->dtypes[i] = quern__tensor_dtype(m->b, m->in[i]);
         spec->names[i] = quern__producer(m->b, m->in[i])->layer->name;
+        spec->open[i] = quern_model_input_open(m, i);
     }
     for (int i = 0; i < spec->n_targets; i++) {
         quern_shape out = quern_model_output_shape(m, i);
@@ -30,6 +31,9 @@ void quern__model_spec(const quern_model *m, quern__mode mode, int64_t batch_siz
         spec->means[i] = quern__loss_means(m->loss_rows[i], m->loss_configs[i], &out,
                                            &spec->classes[i], &spec->ignored[i]);
         spec->weights[i] = quern__model_weights_shape(m, i, QUERN_WEIGHTS_STEPS);
+        /* a target has the axes of its output, with or without the last one */
+        spec->open[m->n_in + i] =
+            m->b->values[m->out[i]].open & ((1u << spec->shapes[m->n_in + i].rank) - 1) & ~1u;
     }
 }
 

@@ -105,6 +105,7 @@ struct quern_model {
         inner; /* inner: computes one value for quern__model_value */
     /* of a model with open axes (open_axes.c) */
     bool sized; /* the sizes of its open axes are those of data, or the caller set them */
+    quern_shape bound[QUERN__MAX_IO]; /* the largest shapes of inputs, if `sized` */
     int n_closings, n_kept_programs;
     struct quern__closing *closings; /* shapes that it had */
     struct quern__kept_program *kept_programs;

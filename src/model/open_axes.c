@@ -60,7 +60,7 @@ int quern_model_set_input_shapes(quern_model *m, const quern_shape *shapes, quer
         if (fits < 0)
             return fits;
     }
-    return quern__model_close(m, shapes, err);
+    return quern__model_bound(m, shapes, err);
 }
 
 /* ---- programs and shapes that come again ---- */
@@ -85,6 +85,12 @@ void quern__model_drop(quern_model *m, quern__mode mode)
             quern__program_free(&m->kept_programs[i].program);
             m->kept_programs[i--] = m->kept_programs[--m->n_kept_programs];
         }
+}
+
+void quern__model_forget_plans(quern_model *m)
+{
+    quern__model_drop(m, QUERN__TRAIN);
+    quern__model_drop(m, QUERN__TEST);
 }
 
 void quern__closings_free(quern_model *m)
@@ -228,10 +234,7 @@ quern_shape quern__model_closing(const quern_model *m, int i, const quern_shape 
 int quern__model_close(quern_model *m, const quern_shape *in, quern_error *err)
 {
     quern_shape before[QUERN__MAX_IO];
-    if (!m->b->open)
-        return QUERN_OK;
-    m->sized = true;
-    if (closed_over(m, in))
+    if (!m->b->open || closed_over(m, in))
         return QUERN_OK;
     for (int i = 0; i < m->n_in; i++) {
         int fits = check_input(m, i, &in[i], err);
@@ -252,4 +255,20 @@ int quern__model_close(quern_model *m, const quern_shape *in, quern_error *err)
     for (int i = 0; i < m->n_in && status < 0; i++)
         m->b->values[m->in[i]].shape = before[i];
     return status;
+}
+
+int quern__model_bound(quern_model *m, const quern_shape *in, quern_error *err)
+{
+    int status = quern__model_close(m, in, err);
+    if (status < 0 || !m->b->open)
+        return status;
+    for (int i = 0; i < m->n_in; i++)
+        m->bound[i] = *quern__tensor_shape(m->b, m->in[i]);
+    m->sized = true;
+    return QUERN_OK;
+}
+
+int quern__model_close_bound(quern_model *m, quern_error *err)
+{
+    return m->sized ? quern__model_close(m, m->bound, err) : QUERN_OK;
 }

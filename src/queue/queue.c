@@ -56,7 +56,7 @@ static int fill_indexed(quern__queue *q, quern_batch *b, int64_t ticket, quern_e
     if (count < 1 || (!q->opts.forever && all >= per_pass(q)))
         return QUERN_END;
     int64_t first = all % per_pass(q) * size;
-    b->size = count - first < size ? count - first : size;
+    quern__batch_begin(b, count - first < size ? count - first : size);
     b->first = records_before(q, all) - records_before(q, q->base);
     return q->g->ops->read(q->g, q->pass + all / per_pass(q), first, b, err);
 }
@@ -73,7 +73,7 @@ static int fill_sequential(quern__queue *q, quern_batch *b, quern_error *err)
     int status = q->g->ops->next(q->g, b, err);
     if (status == QUERN_END && restarts_in_epoch(q)) {
         status = q->g->ops->reset(q->g, ++q->pass, err);
-        b->size = q->opts.spec.batch_size;
+        quern__batch_begin(b, q->opts.spec.batch_size);
         if (status >= 0)
             status = q->g->ops->next(q->g, b, err);
         if (status == QUERN_END && !q->g->finite) /* an empty generator would restart endlessly */
@@ -100,7 +100,7 @@ static int save_position(const quern__queue *q, uint8_t *state, size_t *size, qu
 static int fill_slot(quern__queue *q, quern__slot *s, int64_t ticket)
 {
     quern_batch *b = &s->batch;
-    b->size = q->opts.spec.batch_size;
+    quern__batch_begin(b, q->opts.spec.batch_size);
     b->has_weights = false;
     b->text_used = 0;
     memset(b->weighs, 0, sizeof b->weighs);
@@ -448,7 +448,7 @@ static uint64_t hash_string(uint64_t h, const quern_string *s)
 static uint64_t hash_batch(uint64_t h, const quern_batch *b)
 {
     for (int i = 0; i < b->spec->n_inputs + b->spec->n_targets; i++) {
-        int64_t n = quern__per_record(&b->spec->shapes[i]) * b->size;
+        int64_t n = quern__per_record(&b->shapes[i]) * b->size;
         size_t size = quern_dtype_size(b->spec->dtypes[i]);
         if (b->spec->dtypes[i] != QUERN_STRING)
             h = hash_bytes(h, b->arrays[i], (size_t)n * size);
@@ -472,7 +472,7 @@ int quern__queue_fingerprint(quern__queue *q, uint64_t *out, quern_error *err)
         /* evenly spaced batches, the first and the last included */
         int64_t at = sampled > 1 ? k * (batches - 1) / (sampled - 1) : 0,
                 first = at * q->opts.spec.batch_size, left = q->g->count - first;
-        b->size = left < q->opts.spec.batch_size ? left : q->opts.spec.batch_size;
+        quern__batch_begin(b, left < q->opts.spec.batch_size ? left : q->opts.spec.batch_size);
         b->text_used = 0;
         b->epoch = 0;
         if (b->bad)

@@ -150,6 +150,8 @@ int64_t quern__slots(const quern_batch_spec *spec, int i);
 int64_t quern__per_record(const quern_shape *s);
 /* Bytes for the strings of a batch; 0: no string inputs; -1: overflow. */
 int64_t quern__string_room(const quern_batch_spec *spec);
+/* batch_shape.c: begins a batch of up to `size` records, with the shapes of the spec. */
+void quern__batch_begin(quern_batch *b, int64_t size);
 /* The QUERN_WEIGHTS_… that an array of this shape is for a target; -1: the shape does not fit. */
 int quern__weights_kind(const quern_batch_spec *spec, int target, const quern_shape *have);
 /* Random access: writes the indices of batch->size records from position `first` of a pass to

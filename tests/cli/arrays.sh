@@ -48,4 +48,14 @@ for kind in half big fortran; do
         "$quern" evaluate sum.keras --generator "cat $kind.npy targets.npy" --json
 done
 expect 1 "shape (6, 0) has no elements" "$quern" evaluate sum.keras x=nocolumns.npy y=targets.npy
+# batches of sequences with their own length from a program
+npy() { printf '\x93NUMPY\x01\x00\x76\x00%-117s\n' "{'descr': '<f4', 'fortran_order': False, 'shape': ($1), }" && head -c "$2" /dev/zero; }
+for steps in 5 2 7 5; do npy "3, $steps, 2" $((3 * steps * 8)) && npy "3, $steps, 1" $((3 * steps * 4)); done > ragged.stream
+"$quern" new ragged.keras 'input None 2 | lstm 4 sequences | dense 1' --optimizer sgd --loss mse --seed 1
+expect 1 "does not state the size of axis 1" "$quern" fit ragged.keras --generator 'cat ragged.stream' --output t.keras
+expect 0 "completed" "$quern" fit ragged.keras --generator 'cat ragged.stream' --input-shape 8x2 --output t.keras
+expect 0 "completed" "$quern" fit ragged.keras --generator 'cat ragged.stream' --input-shape 8x2 --memory 64M --output t.keras
+expect 1 "has shape (None, 7, 2), the largest is (None, 6, 2)" "$quern" fit ragged.keras --generator 'cat ragged.stream' --input-shape 6x2 --output t.keras
+expect 0 '"samples":12' "$quern" evaluate ragged.keras --generator 'cat ragged.stream' --input-shape 8x2 --json
+expect 1 "predictions of shape (None, 5, 1)" "$quern" predict ragged.keras --generator 'cat ragged.stream' --arrays x,y --input-shape 8x2 --output p.npy
 exit $failed

@@ -283,8 +283,8 @@ static void wrong_headers_are_refused(void **state)
     (void)state;
     static const char *const headers[] = {
         "{\"dense/kernel\":{\"dtype\":\"F32\",\"shape\":[2,3],\"data_offsets\":[0,1000000]}}",
-        "{\"dense/"
-        "kernel\":{\"dtype\":\"F32\",\"shape\":[4611686018427387904,4],\"data_offsets\":[0,0]}}",
+        ("{\"dense/kernel\":{\"dtype\":\"F32\",\"shape\":[4611686018427387904,4],"
+         "\"data_offsets\":[0,0]}}"),
         "{\"dense/kernel\":{\"dtype\":\"F32\",\"shape\":[2,3],\"data_offsets\":[-24,0]}}",
         "{\"dense/kernel\":{\"dtype\":\"F8\",\"shape\":[2,3],\"data_offsets\":[0,6]}}",
         "{\"dense/kernel\":{\"dtype\":\"F32\",\"shape\":[2,-3],\"data_offsets\":[0,24]}}",

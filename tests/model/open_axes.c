@@ -169,6 +169,128 @@ static void validation_of_another_length(void **state)
     quern_model_free(m);
 }
 
+/* Batches whose sequences have another length each: a callback sets it. */
+typedef struct ragged {
+    int at;
+    bool too_long, wrong_target;
+} ragged;
+
+static const int64_t own_lengths[] = { 6, 3, 9, 6 };
+
+static int next_ragged(void *user, quern_batch *b, quern_error *err)
+{
+    ragged *r = user;
+    if (r->at == 4)
+        return QUERN_END;
+    int64_t steps = own_lengths[r->at++];
+    quern_shape shape = { .rank = 3, .dims = { -1, r->too_long ? 90 : steps, width } },
+                target = { .rank = 2, .dims = { -1, r->wrong_target ? steps - 1 : steps } };
+    float *x = numbers(steps);
+    b->size = records;
+    if (quern_batch_set_shape(b, 0, &shape, err) < 0 ||
+        (b->spec->n_targets && quern_batch_set_shape(b, 1, &target, err) < 0)) {
+        free(x);
+        return err->code;
+    }
+    memcpy(b->arrays[0], x, (size_t)(records * steps * width) * sizeof *x);
+    for (int64_t i = 0; b->spec->n_targets && i < records * steps; i++)
+        ((int32_t *)b->arrays[1])[i] = (int32_t)(i % classes);
+    free(x);
+    return QUERN_OK;
+}
+
+static int restart_ragged(void *user, quern_error *err)
+{
+    (void)err;
+    ((ragged *)user)->at = 0;
+    return QUERN_OK;
+}
+
+static quern_model *taggers(void)
+{
+    quern_error err = { 0 };
+    quern_shape largest = { .rank = 3, .dims = { -1, 9, width } };
+    quern_model *m =
+        quern_model_from_spec("input None 2 | lstm 5 sequences | dense 3 softmax", 3, &err);
+    if (!m ||
+        quern_compile(m, "sgd learning_rate=0.1", "sparse_categorical_crossentropy", NULL, &err) <
+            0 ||
+        quern_model_set_input_shapes(m, &largest, &err) < 0)
+        fail_msg("%s: %s", err.where, err.text);
+    return m;
+}
+
+/* A run over such batches equals train_on_batch with each of them. */
+static void each_batch_has_its_own_length(void **state)
+{
+    quern_error err = { 0 };
+    quern_model *run = taggers(), *step = taggers();
+    ragged r = { 0 };
+    quern_tensor w[8], v[8];
+    (void)state;
+    quern_generator *g = quern_callback_generator(
+        &(quern_callback_ops){ .next = next_ragged, .reset = restart_ragged }, &r);
+    quern_fit_opts o = { .batch_size = records,
+                         .epochs = 2,
+                         .steps_per_epoch = 4,
+                         .on_exhausted = QUERN_EXHAUSTED_RESTART };
+    quern_history *h = quern_fit_generator(run, g, &o, &err);
+    if (!h || err.code)
+        fail_msg("%s: %s", err.where, err.text);
+    for (int i = 0; i < 8; i++) {
+        int64_t steps = own_lengths[i % 4];
+        float *x = numbers(steps);
+        int32_t tags[records * 9];
+        for (int64_t k = 0; k < records * steps; k++)
+            tags[k] = (int32_t)(k % classes);
+        quern_tensor t = xs(x, steps), y = { .dtype = QUERN_INT32,
+                                             .shape = { .rank = 2, .dims = { records, steps } },
+                                             .data = tags };
+        CHECK_OK(quern_train_on_batch(step, &t, &y, NULL, NULL, &err), err);
+        free(x);
+    }
+    int n = quern_model_get_weights(run, NULL, w, 8, &err);
+    assert_int_equal(quern_model_get_weights(step, NULL, v, 8, &err), n);
+    for (int k = 0; k < n; k++)
+        assert_memory_equal(w[k].data, v[k].data,
+                            (size_t)quern_shape_count(&w[k].shape) * sizeof(float));
+    quern_history_free(h);
+    quern_generator_free(g);
+    quern_model_free(run);
+    quern_model_free(step);
+}
+
+static int count_records(void *user, const float *const *out, int64_t n)
+{
+    (void)out;
+    *(int64_t *)user += n;
+    return 0;
+}
+
+static void batches_that_do_not_fit_are_refused(void **state)
+{
+    (void)state;
+    for (int way = 0; way < 3; way++) {
+        quern_error err = { 0 };
+        quern_model *m = taggers();
+        ragged r = { .too_long = way == 0, .wrong_target = way == 1 };
+        int64_t seen = 0;
+        quern_generator *g = quern_callback_generator(
+            &(quern_callback_ops){ .next = next_ragged, .reset = restart_ragged }, &r);
+        if (way < 2)
+            assert_null(
+                quern_fit_generator(m, g, &(quern_fit_opts){ .batch_size = records }, &err));
+        else
+            assert_true(quern_predict_generator(m, g, records, 0, count_records, &seen, &err) < 0);
+        assert_int_equal(err.code, QUERN_SHAPE);
+        assert_non_null(strstr(err.text, way == 0   ? "array 0 has shape (None, 90, 2), the largest"
+                                         : way == 1 ? "the target has shape (None, 5), the output"
+                                                    : "have shape (None, 3, 3), those before"));
+        quern_generator_free(g);
+        quern_model_free(m);
+    }
+}
+
 static void files_keep_none(void **state)
 {
     char path[64];
@@ -243,6 +365,8 @@ int main(void)
         cmocka_unit_test(many_lengths_are_planned_again),
         cmocka_unit_test(training_steps_of_any_length),
         cmocka_unit_test(validation_of_another_length),
+        cmocka_unit_test(each_batch_has_its_own_length),
+        cmocka_unit_test(batches_that_do_not_fit_are_refused),
         cmocka_unit_test(files_keep_none),
         cmocka_unit_test(impossible_shapes_are_refused),
     };

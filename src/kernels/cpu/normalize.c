@@ -20,7 +20,7 @@ static inline __attribute__((always_inline)) double folded(const lane *s)
 }
 
 typedef struct row {
-    const float *x, *gamma, *beta; /* gamma, beta: NULL if there is none */
+    const float *x, *gamma, *beta; /* gamma, beta: NULL without one */
     int64_t n;
     bool centred;
     double epsilon;

@@ -209,7 +209,7 @@ static int too_large(const quern__protocol *p, int64_t records, int64_t room, qu
 /* Checks the array at position `at` of a batch: the axes of the model, and the number of
  * records. */
 static int check_shape(quern__protocol *p, const quern__npy *npy, const quern_batch_spec *s, int at,
-                       const quern_batch *b, bool channels, quern_error *err)
+                       quern_batch *b, bool channels, quern_error *err)
 {
     static const quern_shape one = { .rank = 1, .dims = { -1 } };
     int i = p->order[at];
@@ -229,8 +229,18 @@ static int check_shape(quern__protocol *p, const quern__npy *npy, const quern_ba
     }
     snprintf(where, sizeof where, "%.120s: batch %lld, byte %lld: array %d", p->where,
              (long long)p->batch + 1, (long long)p->bytes, at + 1);
-    return i == WEIGHTS ? quern__axes_check(where, &have, want, "w", false, err)
-                        : quern__deal_axes(s, i, where, &have, err);
+    if (i == WEIGHTS)
+        return quern__axes_check(where, &have, want, "w", false, err);
+    if (s->open[i] && have.rank == want->rank) { /* a batch has its own sizes */
+        quern_error own = { 0 };
+        int status = quern_batch_set_shape(b, i, &have, &own);
+        if (status < 0) {
+            quern__fail(err, status, where, "%s", strstr(own.text, "has shape"));
+            quern__hint(err, "%s", own.hint);
+        }
+        return status;
+    }
+    return quern__deal_axes(s, i, where, &have, err);
 }
 
 /* Grows the conversion buffer; it allocates only while batches grow. */
