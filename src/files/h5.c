@@ -1,8 +1,18 @@
-/* h5: reads the objects of an HDF5 file: object headers and messages, groups, attributes. */
+/* h5: reads the objects of an HDF5 file: object headers and messages, groups, attributes ("HDF5
+ * File Format Specification", The HDF Group).
+ *
+ * The whole file is in memory. An object is the address of its header, a list of messages (type,
+ * bytes). Groups exist in two formats: a symbol table (B-tree of nodes, names in a local heap) and
+ * link messages. What h5py writes with libver="latest", such as fractal heaps, is refused by name.
+ *
+ * The file is hostile. quern__h5_at returns NULL for a range outside of the file; every access goes
+ * through it. `steps` bounds the work of all walks together, so that a cycle of addresses ends.
+ * Recursion is bounded by the depth or by the level of a B-tree node. */
 #include "h5.h"
 
 #include <string.h>
 
+/* Fails with QUERN_FORMAT; `what` names the invalid part. */
 static int broken(const quern__h5 *h, const char *what, quern_error *err)
 {
     return quern__fail(err, QUERN_FORMAT, h->where, "is not an HDF5 file that quern reads: %s",
@@ -38,6 +48,7 @@ typedef struct walk {
 
 static int block(walk *w, const uint8_t *p, uint64_t n, quern_error *err);
 
+/* Visits the block of messages that a continuation message names. */
 static int continued(walk *w, quern__h5_part m, quern_error *err)
 {
     uint64_t n = m.size >= 16 ? quern__h5_number(m.data + 8, 8) : 0;
@@ -80,6 +91,7 @@ int quern__h5_messages(quern__h5 *h, uint64_t object, quern__h5_visitor *fn, voi
     const uint8_t *p = quern__h5_at(h, object, 16);
     if (!p)
         return broken(h, "an object address is outside of the file", err);
+    /* version 1: the number of messages, and a block of fixed size */
     if (p[0] == 1) {
         uint64_t n = quern__h5_number(p + 8, 4);
         w.version = 1;
@@ -88,6 +100,7 @@ int quern__h5_messages(quern__h5 *h, uint64_t object, quern__h5_visitor *fn, voi
     }
     if (memcmp(p, "OHDR", 4) || p[4] != 2)
         return broken(h, "an object without a header", err);
+    /* version 2: optional times and limits before the size of the first block */
     uint64_t at = 6 + (p[5] & 0x20 ? 16u : 0u) + (p[5] & 0x10 ? 4u : 0u);
     int bytes = 1 << (p[5] & 3);
     const uint8_t *size = quern__h5_at(h, object + at, (uint64_t)bytes);
@@ -111,6 +124,7 @@ typedef struct search {
     void *user;
 } search;
 
+/* Fails for a soft or external link. */
 static int link_refused(const search *s, quern_error *err)
 {
     return quern__fail(err, QUERN_UNSUPPORTED, s->h->where, "'%.*s' is not a hard link",

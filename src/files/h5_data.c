@@ -1,5 +1,11 @@
 /* h5_data: reads the datasets of an HDF5 file: dataspaces, datatypes, layouts, filters, and
- * numbers. */
+ * numbers.
+ *
+ * A dataset is an object whose messages give its dataspace (shape), datatype, layout and filters;
+ * `describe` collects them into a quern__h5_set in any order. Three layouts are read: compact (in
+ * the message), contiguous, and chunked with a B-tree of version 1. Elements are integers of 1 to 8
+ * bytes, floats of 2 to 8 bytes and bfloat16, in either byte order. They are converted to the dtype
+ * of the weight. */
 #include "h5.h"
 
 #include "ops/ops.h"
@@ -8,6 +14,7 @@
 #include <string.h>
 #include <zlib.h>
 
+/* Fails with QUERN_FORMAT; `what` names the invalid part. */
 static int broken(const quern__h5 *h, const char *what, quern_error *err)
 {
     return quern__fail(err, QUERN_FORMAT, h->where, "is not an HDF5 file that quern reads: %s",

@@ -20,6 +20,7 @@ typedef struct block {
     uint64_t at, last;
 } block;
 
+/* Order of the objects of a group, by bytes of their names. */
 static int by_name(const void *a, const void *b)
 {
     return strcmp((*(const quern__h5_node *const *)a)->name,
@@ -131,6 +132,7 @@ void quern__h5_put_group(quern__h5_out *o, quern__h5_node *group, uint64_t *tree
         nodes[i++] = c;
     }
     if (!message.failed) {
+        /* the objects of the group are written: now their table */
         qsort(nodes, n, sizeof *nodes, by_name);
         *heap = put_heap(o, nodes, n, names);
         *tree = put_tree(o, nodes, n, names, blocks);

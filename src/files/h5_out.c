@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+/* Keeps the first error; 0 counts as EIO. */
 static void note(quern__h5_out *o, int why)
 {
     if (!o->why)

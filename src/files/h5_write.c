@@ -1,6 +1,11 @@
 /* h5_write: writes HDF5 files to a path or into memory, in the form that h5py uses for Keras by
  * default (superblock 0, object headers of version 1). Numbers are written at once, groups and the
- * superblock at the end. The bytes depend on the model only, so equal models give equal files. */
+ * superblock at the end. The bytes depend on the model only, so equal models give equal files.
+ *
+ * The file grows at its end (quern__h5_place), and nothing is moved. A tree of nodes mirrors the
+ * groups; a node keeps the address of a dataset or the messages of a group until quern__h5_finish
+ * writes the groups bottom-up. Only the superblock, at offset 0, comes last, because it has the
+ * address of the root. */
 #include "h5.h"
 #include "h5_out.h"
 
@@ -55,6 +60,7 @@ static void free_nodes(quern__h5_node *group)
     quern__text_free(&group->messages);
 }
 
+/* Fails the file for lack of memory, also for later writes. */
 static int no_memory(quern__h5_file *f, quern_error *err)
 {
     f->out.why = ENOMEM;
@@ -100,6 +106,7 @@ static quern__h5_node *at_path(quern__h5_file *f, const char *path, bool group, 
 
 /* ---- datatypes and dataspaces ---- */
 
+/* Appends the head of a datatype message: version 1 and class, bit field, size. */
 static void add_type(quern__text *t, int class, uint64_t bits, size_t size)
 {
     quern__h5_add(t, (uint64_t)(0x10 | class), 1);
@@ -107,6 +114,7 @@ static void add_type(quern__text *t, int class, uint64_t bits, size_t size)
     quern__h5_add(t, size, 4);
 }
 
+/* A little-endian integer of `bytes` bytes. */
 static void add_integer(quern__text *t, size_t bytes, bool is_signed)
 {
     add_type(t, 0, is_signed ? 8 : 0, bytes);
@@ -133,6 +141,7 @@ static void add_any_string(quern__text *t)
     add_integer(t, 1, false);
 }
 
+/* A dataspace: version 1, the rank, and the dimensions. */
 static void add_space(quern__text *t, int rank, const int64_t *dims)
 {
     quern__h5_add(t, 1, 1);
@@ -338,6 +347,7 @@ static void put_rest(quern__h5_file *f)
     quern__h5_end(&f->out);
 }
 
+/* Closes the file; removes it unless it is complete. */
 static void forget(quern__h5_file *f, bool keep)
 {
     if (f->path && close(f->out.fd) && !f->out.why)
@@ -346,6 +356,7 @@ static void forget(quern__h5_file *f, bool keep)
         unlink(f->path);
 }
 
+/* Frees the file's memory. */
 static void free_file(quern__h5_file *f)
 {
     free_nodes(&f->root);

@@ -15,6 +15,7 @@
  * be compressed. */
 static const size_t expansion = 64, least_room = 1 << 20, most_kept = 256 << 20;
 
+/* The largest number of bytes of weights for a file of that size. */
 static size_t room_for(size_t bytes) { return expansion * bytes + least_room; }
 
 /* Members that quern writes. */
@@ -182,6 +183,7 @@ quern_model *quern_model_open(const char *path, quern_error *err)
 
 /* ---- writing ---- */
 
+/* Whether a member of this name is in the list. */
 static bool among(const quern__members *all, const char *name)
 {
     for (int i = 0; i < all->n; i++)

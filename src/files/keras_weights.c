@@ -61,6 +61,7 @@ static int visit_optimizer(const quern__optimizer *o, const char *group, visitor
 
 /* ---- writing ---- */
 
+/* Writes a variable, or a group with the name of its layer. */
 static int write_one(visitor *v, const char *path, quern__variable *of, const char *name,
                      quern_error *err)
 {

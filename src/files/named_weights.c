@@ -17,6 +17,7 @@ static bool ends_with(const char *path, const char *end)
 
 enum { KERAS, H5, WEIGHTS_H5, SAFETENSORS, NPZ, OTHER };
 
+/* The kind of a file by its extension. */
 static int kind_of(const char *path)
 {
     static const char *const ends[] = { [KERAS] = ".keras",
@@ -82,6 +83,7 @@ static int read_mapping(const char *path, mapping *m, quern_error *err)
         next = p[length] ? p + length + 1 : p + length;
         p[length] = 0;
         line++;
+        /* a line: weight = name [transposed]; empty lines and comments are skipped */
         char *weight = word(&p), *equals = word(&p), *name = word(&p), *told = word(&p),
              *more = word(&p);
         if (!*weight || *weight == '#')
@@ -131,6 +133,7 @@ static int check_mapping(const mapping *m, const char *path, quern__variable *co
     return QUERN_OK;
 }
 
+/* out (columns, rows) = in (rows, columns) transposed */
 static void transpose(float *out, const float *in, int64_t rows, int64_t columns)
 {
     for (int64_t i = 0; i < rows; i++)
@@ -156,6 +159,7 @@ typedef struct named_file {
     quern__safetensors *tensors; /* NULL: an NPZ */
 } named_file;
 
+/* Finds an array by name; *bytes owns the data of an NPZ member. QUERN_END: it does not exist. */
 static int find(const named_file *f, const char *name, size_t limit, quern__h5_set *set,
                 char **bytes, quern_error *err)
 {

@@ -19,6 +19,7 @@ typedef struct sink {
 
 enum { most_held = 256 << 10 };
 
+/* Writes the buffer at its offset. Returns false and sets the error on failure. */
 static bool flush(sink *s)
 {
     if (!quern__write_at(s->fd, s->bytes, s->held, (int64_t)s->at)) {
@@ -45,6 +46,7 @@ static zip_int64_t sink_take(sink *s, const char *from, uint64_t n)
     return (zip_int64_t)n;
 }
 
+/* Moves the write position; libzip rewrites the headers of members. */
 static zip_int64_t seek(sink *s, void *where, uint64_t n)
 {
     if (!flush(s))

@@ -1,9 +1,18 @@
-/* Incremental decoding: feeds a model token by token and keeps its states (B texts, T steps of
- * the window, V tokens of the vocabulary).
+/* Incremental decoding: feeds a model token by token and keeps its states (B texts, T steps of the
+ * window, V tokens of the vocabulary).
+ *
  * Two programs share the states: one of 32 steps for prompts, and one of a single step. A model
  * with a layer that needs later steps or its whole window has one program over the window (B, T)
  * instead. It runs again for every token. A final softmax is removed, because the caller needs
- * logits. */
+ * logits.
+ *
+ * The states are variables that the layers request while a program is built (quern__stepping): keys
+ * and values of attention, states of recurrent layers. Both programs request them in the same
+ * order, so they get the same variables. `position` is a scalar variable with the number of steps
+ * since the last reset.
+ *
+ * `past` has the last T tokens of each text. When a context is full, the decoder stops, or forgets
+ * the states and feeds the newer half of `past` again. */
 #include "model/model.h"
 
 #include <quern/generate.h>
@@ -108,6 +117,7 @@ static bool reads_position(const quern_decoder *s)
     return false;
 }
 
+/* Tries the two programs; a layer that refuses steps leads to the program over the window. */
 static int make_programs(quern_decoder *s, quern_error *err)
 {
     int status = make_program(s, &s->step, 1, err);
@@ -172,6 +182,7 @@ quern_decoder *quern_decoder_new(quern_model *m, int64_t texts, int on_full, que
         status = decoder_read_model(s, err);
     }
     if (status >= 0) {
+        /* inputs for the longest run, in the widest dtype */
         size_t most = (size_t)(s->window > chunk_steps ? s->window : chunk_steps),
                rows = (size_t)texts * most;
         s->stepping.texts = texts;
@@ -219,11 +230,13 @@ const char *quern_decoder_blocking_layer(const quern_decoder *s) { return s ? s-
 
 /* ---- feeding ---- */
 
+/* Bytes of one text in a state (B, …). */
 static size_t row_bytes(const quern__variable *v, int64_t texts)
 {
     return (size_t)(quern_shape_count(&v->shape) / texts) * sizeof(float);
 }
 
+/* Sets the states to 0, as at the start of a text. */
 static void forget_states(quern_decoder *s)
 {
     for (int i = 0; i < s->stepping.n_states; i++)
@@ -274,6 +287,7 @@ static void past_append(quern_decoder *s, const int32_t *ids, int64_t stride)
     s->n_past++;
 }
 
+/* Writes a token or a position in the dtype of the input. */
 static void put_number(const quern_decoder *s, int input, void *array, int64_t at, int64_t number)
 {
     int dtype = quern_model_input_dtype(s->m, input);
@@ -308,6 +322,7 @@ static int decoder_set_inputs(quern_decoder *s, const int32_t *ids, int64_t stri
     return QUERN_OK;
 }
 
+/* Runs a program; *logits is valid until the next run. */
 static int decoder_run(quern_decoder *s, program *p, const float **logits, quern_error *err)
 {
     void *arrays[QUERN__MAX_IO] = { 0 };

@@ -1,6 +1,11 @@
-/* Generates texts from a prompt: draws tokens, or searches with beams, and reports bytes as soon
- * as they are final. A byte is not final while it may belong to an incomplete UTF-8 character or
- * to a stop string. */
+/* Generates texts from a prompt: draws tokens, or searches with beams, and reports bytes as soon as
+ * they are final. A byte is not final while it may belong to an incomplete UTF-8 character or to a
+ * stop string.
+ *
+ * All texts (B of them) advance together: each step feeds one token per text and returns logits (B,
+ * V). A text that has ended is fed until all have. A draw depends on seed, text and position only,
+ * so the number of texts does not change a text. quern_generate owns the session, and the caller
+ * gets the bytes of the texts. */
 #include "model/model.h"
 
 #include <math.h>
@@ -10,8 +15,8 @@
 
 /* One text during generation. */
 typedef struct writing {
-    int32_t *ids; /* prompt, then generated tokens */
-    int64_t n_ids, tokens;
+    int32_t *ids;          /* prompt, then generated tokens */
+    int64_t n_ids, tokens; /* ids so far; generated ones among them */
     char *bytes;
     size_t n_bytes, room, told; /* told: bytes reported to the caller */
     bool ended;
@@ -189,6 +194,7 @@ static int draw_all(session *s, const float *logits, quern_error *err)
 
 /* ---- beams ---- */
 
+/* Replaces the logits of a row by log softmax. */
 static void log_probabilities(float *row, int64_t n)
 {
     double most = -INFINITY, sum = 0;
@@ -237,6 +243,7 @@ static int beam_search(session *s, const float *logits, quern_error *err)
             status = (int)have;
             break;
         }
+        /* copy the tokens of the beams that continue, because several may continue one */
         for (int64_t b = 0; b < n; b++) {
             const quern_beam *to = &best[b < have ? b : 0];
             const writing *w = &s->texts[to->from];
@@ -245,6 +252,7 @@ static int beam_search(session *s, const float *logits, quern_error *err)
             s->next[b] = to->token < 0 ? 0 : to->token;
             alive += b < have && !to->ended;
         }
+        /* the texts become the new beams */
         for (int64_t b = 0; b < n; b++) {
             const quern_beam *to = &best[b < have ? b : 0];
             writing *w = &s->texts[b];
@@ -254,6 +262,7 @@ static int beam_search(session *s, const float *logits, quern_error *err)
                 w->ids[w->n_ids - 1] = to->token;
         }
         memcpy(beams, best, (size_t)n * sizeof *beams);
+        /* the states of the decoder follow the beams */
         if (!alive || step + 1 == s->length)
             break;
         status = quern_decoder_reorder(s->decoder, from, err);

@@ -1,6 +1,13 @@
 /* grad: reverse-mode differentiation. From the loss backward, the rule of each op adds the nodes of
  * its gradient, and gradients of a value with several users are summed. Only nodes between `wrt`
- * and the loss are visited. */
+ * and the loss are visited.
+ *
+ * Two arrays by value id carry the walk. `needed` is true for values that depend on `wrt`;
+ * `gradient` has the id of the sum of the gradients so far, 0 for none. Nodes are visited in
+ * reverse order, so a value's gradient is complete before the node that computes it is visited.
+ *
+ * Each new node records its forward node (quern__graph_gradient_of). Activation recomputation uses
+ * it to cut the backward pass. */
 #include "grad.h"
 
 /* Marks the values that depend on any of `wrt`. */
@@ -21,7 +28,7 @@ static void mark(const quern__graph *g, const quern__id *wrt, int n, bool *neede
 /* Adds the gradients that flow from one node to its inputs. */
 static void step_back(quern__graph *g, int k, const bool *needed, quern__id *gradient)
 {
-    quern__node node = *quern__graph_node_at(g, k); /* a copy, because the graph grows */
+    quern__node node = *quern__graph_node_at(g, k); /* a copy: rules may read it freely */
     quern__id dy[4] = { 0 }, few[64] = { 0 }, *dx = few;
     bool any = false, wanted = false;
     for (int i = 0; i < node.n_out; i++) {
@@ -38,6 +45,7 @@ static void step_back(quern__graph *g, int k, const bool *needed, quern__id *gra
         return;
     }
     node.op->gradient(g, &node, dy, dx);
+    /* sum with the gradients of other users; a constant input needs none */
     for (int i = 0; i < node.n_in; i++)
         if (dx[i] && needed[node.in[i]])
             gradient[node.in[i]] =
@@ -60,12 +68,14 @@ int quern__gradients(quern__graph *g, quern__id loss, quern__id seed, const quer
         quern__free(gradient);
         return quern__fail_memory(err, (size_t)values * 5);
     }
+    /* the gradient of the loss itself: `seed`, or ones */
     mark(g, wrt, n, needed);
     quern__graph_gradient_of(g, quern__graph_value(g, loss)->node);
     gradient[loss] =
         seed ? seed
              : quern__broadcast(g, quern__graph_constant(g, 1, quern__graph_value(g, loss)->dtype),
                                 quern__shape_of(g, loss));
+    /* nodes that the walk adds have higher numbers and are not visited */
     for (int k = nodes - 1; k >= 0; k--) {
         quern__graph_gradient_of(g, k);
         step_back(g, k, needed, gradient);

@@ -1,5 +1,12 @@
-/* graph: values and nodes, and the builder with its sticky error. The graph owns everything in it.
- */
+/* graph: values and nodes, and the builder with its sticky error. The graph owns everything in it,
+ * except variables, which the model owns.
+ *
+ * Values and nodes are separate allocations in arrays of pointers, so an address stays valid
+ * while the graph grows. Ids of values start at 1; values[0] stands for "none". A node is appended
+ * after its inputs, so the order of nodes is a valid order of execution.
+ *
+ * The scope, gate and forward node are a state of the builder: each new node copies them. After the
+ * first error no builder adds anything, so callers check the status once, at the end. */
 #include "graph.h"
 
 #include <stdio.h>
@@ -194,11 +201,13 @@ quern__id quern__graph_node(quern__graph *g, const struct quern__op *op, const c
 {
     for (int i = 0; i < n_out; i++)
         out[i] = 0;
+    /* check the inputs before anything is allocated */
     for (int i = 0; i < n_in; i++)
         if (in[i] < 1 || in[i] > g->n_values)
             return quern__graph_fail(g, QUERN_INTERNAL, "%s: input %d is missing", name, i);
     if (g->error.code)
         return 0;
+    /* inputs and outputs share one array of ids */
     quern__id *ids = quern__zalloc((size_t)n_in + (size_t)n_out, sizeof *ids);
     quern__node *node = quern__alloc(sizeof *node);
     if (!ids || !node || !grow((void **)&g->nodes, g->n_nodes, &g->cap_nodes, sizeof *g->nodes)) {
@@ -220,6 +229,7 @@ quern__id quern__graph_node(quern__graph *g, const struct quern__op *op, const c
     if (attr)
         node->attr = *attr;
     g->nodes[g->n_nodes++] = node;
+    /* one value for each output */
     for (int i = 0; i < n_out; i++) {
         quern__value v = { .kind = QUERN__VALUE_NODE,
                            .dtype = dtypes[i],

@@ -1,4 +1,5 @@
-/* graph_print: the graph as text, and in the DOT language of Graphviz. */
+/* graph_print: the graph as text, and in the DOT language of Graphviz, for debugging and
+ * documentation. Both writers print the nodes in their order. */
 #include "graph.h"
 
 /* Writes a variable's path, a constant, the array of a batch, or the id of a node's output. */

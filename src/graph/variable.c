@@ -1,4 +1,9 @@
-/* variable: arrays that persist between steps, and their blocked layout. */
+/* variable: arrays that persist between steps, and their blocked layout.
+ *
+ * A matrix (K, N) with panels has two copies: `data` in C order and `panels` in blocks (N / w, K,
+ * w). At most one is newer. A getter converts if its copy is the older one. The C order counts as
+ * newer after quern__variable_numbers, because the caller may write; a plan marks the panels as
+ * newer when it writes them. */
 #include "graph.h"
 
 #include <string.h>
@@ -14,6 +19,7 @@ quern__variable *quern__variable_new(const char *path, int dtype, const quern_sh
         *v = (quern__variable){
             .path = quern__strdup(path), .dtype = dtype, .trainable = trainable, .shape = *shape
         };
+        /* whole cache lines, and one more after the end */
         v->data = quern__zalloc_aligned((bytes + 63) / 64 * 64 + 64, 64);
         if (v->path && v->data)
             return v;

@@ -1,5 +1,9 @@
 /* Selects the kernel of a call: one of cpu/ for the selected instruction set, or the op's reference
- * kernel. */
+ * kernel.
+ *
+ * The files of cpu/ are compiled once per instruction set, with names that end in the set
+ * (cpu/cpu.h). base/isa.c selects the set once per process. The selection depends on shapes and
+ * dtypes only, so it happens once, when the plan is made. */
 #include "kernels.h"
 
 #include "base/isa.h"

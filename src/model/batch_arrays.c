@@ -1,5 +1,10 @@
 /* batch_arrays: the arrays of one batch: checks them against the model, converts them to its
- * dtypes, and runs the batch. */
+ * dtypes, and runs the batch. quern_train_on_batch and its relatives use it; fit has its own path
+ * without copies.
+ *
+ * An array of the model's dtype is used in place. Others are converted into memory of the model,
+ * which grows with the largest batch, so later calls do not allocate. All arrays are checked before
+ * the first one is converted. */
 #include "model_struct.h"
 #include "tensor/array_axes.h"
 #include "tensor/convert_dtype.h"
@@ -138,6 +143,7 @@ static int check_array(const quern_model *m, const quern_tensor *t, int number, 
 
 /* ---- conversion ---- */
 
+/* Checks the sizes of the strings of an input. */
 static int check_strings(const quern_tensor *t, const wanted *w, int64_t per, quern_error *err)
 {
     const quern_string *s = t->const_data;
@@ -214,6 +220,7 @@ static int batch_read(quern_model *m, batch *b, quern_error *err)
 
 /* ---- runs ---- */
 
+/* One step on a batch; `logs` gets the results of this batch alone. */
 static int batch_run(quern_model *m, quern__mode mode, batch *b, double *logs, quern_error *err)
 {
     int status = m->optimizer ? batch_read(m, b, err) : quern__not_compiled(m, err);

@@ -1,5 +1,14 @@
 /* blueprint: a model under construction: layer calls and their values. Each call builds its layer
- * for the shapes of its inputs, so that errors name the layer. */
+ * for the shapes of its inputs, so that errors name the layer.
+ *
+ * A blueprint has two arrays: nodes (layer calls) and values. A node has the values `first` … first
+ * + n_out - 1, and the public functions name values by index. A call builds its layer once, in a
+ * temporary graph, which also gives the shapes of the results. The graphs of the model are built
+ * from the same calls later.
+ *
+ * Errors are sticky, as in a graph: the first one stays in the blueprint, later calls return -1,
+ * and quern_model_new reports it. The blueprint owns the layers; a shared layer belongs to its
+ * first call. */
 #include "model_struct.h"
 
 #include <stdio.h>
@@ -16,6 +25,7 @@ quern_blueprint *quern_blueprint_new(uint64_t seed)
     return b;
 }
 
+/* Frees what a node owns, except its layer. */
 static void free_node(quern__call_node *node)
 {
     quern__free(node->in);
@@ -88,6 +98,7 @@ static int input_shape(json_t *config, quern__symbolic_tensor *input, int64_t *r
     for (int i = 1; i < out->rank; i++)
         if (input->open >> i & 1)
             input->second.dims[i] = QUERN__OPEN_SECOND;
+    /* store the shape as Keras does: batch_shape with the batch size or null */
     json_t *full = json_array(),
            *first = whole ? json_array_get(batch, 0) : json_object_get(config, "batch_size");
     if (json_is_integer(first) && json_integer_value(first) < 1) {
@@ -263,6 +274,7 @@ static int blueprint_add_node(quern_blueprint *b, quern__call_node *node, const 
         node->in[i] = in->values[i];
         node->arguments[i] = in->arguments ? in->arguments[i] : argument_by_order(c, i);
     }
+    /* an input has its given shape; other layers infer theirs */
     node->n_out = 1;
     out[0] = *input;
     if (status >= 0)
@@ -274,6 +286,7 @@ static int blueprint_add_node(quern_blueprint *b, quern__call_node *node, const 
         free_node(node);
         return status;
     }
+    /* the values of the call */
     node->first = b->n_values;
     for (int i = 0; i < node->n_out; i++) {
         out[i].node = b->n;
@@ -285,6 +298,7 @@ static int blueprint_add_node(quern_blueprint *b, quern__call_node *node, const 
     return node->first;
 }
 
+/* Whether all inputs are values of the blueprint. */
 static bool values_fit(const quern_blueprint *b, const quern__inputs *in)
 {
     bool fits = in->n >= 0 && in->n <= QUERN__MAX_ARGUMENTS;
@@ -425,6 +439,7 @@ quern_model *quern_model_new(quern_blueprint *b, const int *inputs, int n_inputs
         quern_blueprint_free(b);
         return NULL;
     }
+    /* check inputs and outputs, then sort the layers as Keras does */
     bool fits =
         n_inputs >= 1 && n_outputs >= 1 && n_inputs <= QUERN__MAX_IO && n_outputs <= QUERN__MAX_IO;
     for (int i = 0; fits && i < n_inputs; i++)

@@ -1,6 +1,10 @@
-/* call_read: one layer call in a file: {"args": [...], "kwargs": {...}}, as Keras serialises it.
- * Values are assigned to the call arguments of the row, constants become options of the call, and
- * anything else is an error. */
+/* call_read: one layer call in a file: {"args": [...], "kwargs": {...}}, as Keras serialises it
+ * (keras.src.ops.node). Values are assigned to the call arguments of the row, constants become
+ * options of the call, and anything else is an error.
+ *
+ * A value in a file is an object of class __keras_tensor__ with keras_history: [layer, call,
+ * output]. quern__find_value turns it into an index of the blueprint. A value of a later call does
+ * not exist yet; then `early` is set, and config_read tries again. */
 #include "model_struct.h"
 
 #include <stdio.h>
@@ -20,6 +24,7 @@ int quern__find_value(const quern_blueprint *b, json_t *history)
     return -1;
 }
 
+/* Compares two keys for qsort. */
 static int by_key(const void *a, const void *b)
 {
     return strcmp(*(const char *const *)a, *(const char *const *)b);
@@ -65,6 +70,8 @@ static void collect(const quern_blueprint *b, json_t *given, int argument, quern
         *others += !json_is_null(given);
 }
 
+/* The index of a call argument by name; layers with one argument accept all its names. -1:
+ * unknown. */
 static int argument_named(const quern__class *c, const char *name)
 {
     static const char *const single[] = { "inputs", "x", "data", "sequences", "sequence" };
@@ -83,6 +90,7 @@ static bool is_passed_over(const char *name, json_t *given, int others)
     return !others || (!strcmp(name, "training") && json_is_boolean(given));
 }
 
+/* Whether the row has a call flag of this name. */
 static bool is_told(const quern__class *c, const char *name)
 {
     return quern__is_field(c->call_flags, name);
@@ -154,6 +162,7 @@ int quern__inbound_read(const quern_blueprint *b, const quern__class *c, json_t 
         n_takes++;
     *r = (quern__inbound){ .options = json_object() };
     status = check_members(node, where, err);
+    /* positional arguments; a last one that starts with '*' takes the rest */
     json_array_foreach(json_object_get(node, "args"), k, item)
     {
         char place[32];
@@ -166,6 +175,7 @@ int quern__inbound_read(const quern_blueprint *b, const quern__class *c, json_t 
         if (status >= 0)
             status = read_argument(b, c, argument, name, item, r, where, err);
     }
+    /* keyword arguments, in sorted order */
     for (int i = 0; i < n && status >= 0; i++) {
         int argument = argument_named(c, names[i]);
         r->keywords |= c->call_args && argument >= 0 && argument < 32 ? 1u << argument : 0;

@@ -1,6 +1,13 @@
 /* compile: creates an optimizer, a loss per output, and the log entries from a compile_config,
  * which comes from a file or from spec strings. Log entries are the loss, the losses of several
- * outputs, metrics and weighted metrics, with Keras's names (keras.src.trainers.compile_utils). */
+ * outputs, metrics and weighted metrics, with Keras's names (keras.src.trainers.compile_utils).
+ *
+ * Both ways lead to quern__compile, which reads one JSON object, as Keras's compile_config.
+ * quern_compile writes the spec strings into such an object first; arguments that it does not get
+ * keep their present value. The object stays in the model, and files contain it.
+ *
+ * For several outputs, a loss or a metric can be one value for all, a list by index, or an object
+ * by name of output. */
 #include "model_struct.h"
 
 #include <math.h>
@@ -112,6 +119,7 @@ static int add_loss(quern_model *m, const char *name, int output, quern_error *e
     return mean ? QUERN_OK : QUERN_NOMEM;
 }
 
+/* Whether a log entry has this name. */
 static bool taken(const quern_model *m, const char *name)
 {
     for (int i = 0; i < m->n_means; i++)
@@ -132,6 +140,7 @@ static int add_metric(quern_model *m, json_t *spec, int output, bool weighted, q
     if (!given && json_is_string(json_object_get(
                       spec, "config"))) /* a function: {"class_name": "function", "config": name} */
         given = json_string_value(json_object_get(spec, "config"));
+    /* the class that is meant: "accuracy" has three meanings, by the shapes */
     json_t *meant =
         given ? json_string(quern__metric_meaning(given, &truth, &prediction)) : json_incref(spec);
     const quern__class *row = quern__object(QUERN__METRIC, meant, &config, err);
@@ -143,6 +152,7 @@ static int add_metric(quern_model *m, json_t *spec, int output, bool weighted, q
         return quern__fail(err, QUERN_INVALID, row->name,
                            "cannot be used as a metric of targets and predictions");
     }
+    /* the name of the log entry: with its output, and with "weighted_" if the name is in use */
     if (own || given)
         snprintf(name, sizeof name, "%s", own ? own : given);
     else
@@ -159,6 +169,7 @@ static int add_metric(quern_model *m, json_t *spec, int output, bool weighted, q
     }
     quern__accumulator *measure =
         quern__accumulator_new(row, config, full, &truth, &prediction, err);
+    /* a metric with several results has an entry for their mean, then one for each */
     int results = measure ? measure->n_results : -1;
     for (int k = 0; k <= results && (k == 0 || results > 1); k++) {
         quern__mean *mean = add_mean(m, full, k ? NULL : measure, err);
@@ -193,6 +204,7 @@ static int add_metrics(quern_model *m, json_t *specs, int output, bool weighted,
     return QUERN_OK;
 }
 
+/* Adds the metrics of all outputs from a member of the compile settings. */
 static int set_metrics(quern_model *m, const char *key, bool weighted, quern_error *err)
 {
     json_t *specs = json_object_get(m->compile, key);
@@ -265,6 +277,7 @@ static int set_optimizer(quern_model *m, quern_error *err)
     int n = 0, all = quern_model_weights(m);
     quern__variable **trained = quern__zalloc((size_t)all + 1, sizeof *trained);
     json_t **constraints = quern__zalloc((size_t)all + 1, sizeof *constraints);
+    /* all trainable weights in the order of the model, with the constraints of their layers */
     if (trained && constraints)
         for (int k = 0; k < m->b->n; k++) {
             const quern__layer *l = m->b->nodes[k].layer;
@@ -435,6 +448,7 @@ int quern_compile(quern_model *m, const char *optimizer, const char *loss, const
     if (missing)
         return quern__fail(err, QUERN_INVALID, missing,
                            "is missing: the model is not compiled yet");
+    /* each setting: from its spec string, otherwise the present one */
     json_t *o = given_or_kept(m, optimizer, "optimizer",
                               optimizer ? object_of(QUERN__OPTIMIZER, optimizer, err) : NULL);
     json_t *l =
@@ -442,6 +456,7 @@ int quern_compile(quern_model *m, const char *optimizer, const char *loss, const
           : NULL;
     json_t *t = metrics && l ? metrics_of(m, metrics, PLAIN_METRICS, err) : NULL;
     json_t *w = t ? metrics_of(m, metrics, WEIGHTED_METRICS, err) : NULL, *config = NULL;
+    /* the new compile_config */
     if (o && l && (w || !metrics)) {
         config = m->compile
                      ? json_deep_copy(m->compile)

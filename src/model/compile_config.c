@@ -1,6 +1,10 @@
 /* compile_config: the compile settings of a model in the form that Keras 3 reads: every object has
  * its module, names that Keras does not know become objects, and lists of metrics have no null
- * entries. */
+ * entries.
+ *
+ * quern accepts more than Keras writes: names in any spelling, objects without a module, and
+ * settings of Keras 2. Files contain the strict form, so that keras.models.load_model reads them.
+ * The optimizer is written with its current learning rate. */
 #include "model_struct.h"
 
 #include <stdio.h>
@@ -34,6 +38,7 @@ typedef struct place {
     int output;
 } place;
 
+/* The object of a class; a metric keeps its name. */
 static json_t *object(const quern__class *c, const char *name)
 {
     json_t *config = c->group == QUERN__METRIC ? json_pack("{s:s}", "name", name) : json_object(),
@@ -95,6 +100,7 @@ static json_t *config_written(const place *at, json_t *given)
     return json_null();
 }
 
+/* The index of an output by name; 0 if it is unknown. */
 static int output_of(const quern_model *m, const char *name)
 {
     for (int i = 0; i < m->n_out; i++)
@@ -131,6 +137,7 @@ static json_t *by_output(const quern_model *m, quern__group group, json_t *given
     return out;
 }
 
+/* Sets a member, unless the new value is missing. */
 static void replace(json_t *compile, const char *key, json_t *own)
 {
     if (own)

@@ -1,5 +1,13 @@
 /* config_read: creates a model from its config, as Keras serialises it: layers, their calls, and
- * nested models. */
+ * nested models.
+ *
+ * A sequential model is a list of layers. A functional model is a list of layers with their calls
+ * (inbound_nodes), in any order: read_functional repeats rounds over the list, and adds every call
+ * whose inputs exist. A round without progress means that the file is wrong.
+ *
+ * The input is hostile: unknown members and classes are errors, Python code is never run, and all
+ * sizes are limited. compile_config is read last; a class of it that quern does not know leaves the
+ * model uncompiled. */
 #include "model_struct.h"
 
 #include <stdio.h>
@@ -44,6 +52,7 @@ static int check_members(json_t *object, const char *const *known, size_t n, con
     return QUERN_OK;
 }
 
+/* Checks the members of a layer's object. */
 static int check_object(json_t *spec, const char *where, quern_error *err)
 {
     static const char *const known[] = { "module",          "class_name",       "config",
@@ -52,6 +61,7 @@ static int check_object(json_t *spec, const char *where, quern_error *err)
     return check_members(spec, known, sizeof known / sizeof *known, where, "its object", err);
 }
 
+/* Checks the members of config.json and of the model's config. */
 static int check_model(json_t *root, quern_error *err)
 {
     static const char *const network[] = {
@@ -74,6 +84,7 @@ static const quern__class *layer_object(json_t *spec, json_t **config, char *whe
     snprintf(where, size, "layer %.80s", name ? name : "?");
     if (check_object(spec, where, err) < 0)
         return NULL;
+    /* classes that cannot be read: functions of TensorFlow and Python code */
     const char *function = quern__config_text(json_object_get(spec, "config"), "function");
     if (kind && function && (!strcmp(kind, "TFOpLambda") || !strcmp(kind, "SlicingOpLambda"))) {
         quern__fail(err, QUERN_UNSUPPORTED, where,
@@ -89,6 +100,7 @@ static const quern__class *layer_object(json_t *spec, json_t **config, char *whe
                         registered);
         return NULL;
     }
+    /* the row of the class; an error says which layer has it */
     quern_error own = { 0 };
     const quern__class *c =
         quern__object(is_operation(spec) ? QUERN__OPERATION : QUERN__LAYER, spec, config, &own);
@@ -121,6 +133,7 @@ static int advance(quern_blueprint *b, pending *p, quern_error *err)
     char where[128];
     quern__inbound r;
     snprintf(where, sizeof where, "layer %.80s", own ? own : p->kind->name);
+    /* an input layer has no call in the file, but counts as one here */
     for (; p->done < calls + input; p->done++, n++) {
         int status = quern__inbound_read(
             b, p->kind, input ? NULL : json_array_get(nodes, (size_t)p->done), &r, where, err);
@@ -161,6 +174,7 @@ static int read_functional(quern_blueprint *b, json_t *layers, quern_error *err)
         if (!all[k].kind)
             status = err && err->code < 0 ? err->code : QUERN_UNSUPPORTED;
     }
+    /* rounds: each adds all calls whose inputs exist */
     while (status >= 0 && left && moved) {
         left = 0;
         moved = 0;
@@ -317,6 +331,7 @@ quern_model *quern__network_read(json_t *config, bool sequential, const quern__n
         quern_blueprint_free(b);
         return NULL;
     }
+    /* inputs and outputs; a sequential model has the first and the last value */
     out[0] = b->n ? b->nodes[b->n - 1].first : -1;
     if (!sequential) {
         n_in = ends(b, json_object_get(config, "input_layers"), in);

@@ -1,5 +1,9 @@
 /* config_write: writes config.json of a model, as Keras serialises it
- * (keras.src.saving.serialization_lib), with nested models. */
+ * (keras.src.saving.serialization_lib), with nested models.
+ *
+ * A layer becomes {module, class_name, config, registered_name, build_config}. In a functional
+ * model it also has its name and its calls. Members that quern does not know, from the file that
+ * the model was read from, are written back. */
 #include "model_struct.h"
 
 #include <stdio.h>

@@ -1,8 +1,10 @@
-/* finite_weights: checks that all variables of a model are finite. */
+/* finite_weights: checks that all variables of a model are finite: its weights and the variables of
+ * its optimizer. fit and ModelCheckpoint use it. */
 #include "model_struct.h"
 
 #include <math.h>
 
+/* Whether a variable is finite; integers always are. `err` names the first element that is not. */
 static bool is_finite(quern__variable *v, quern_error *err)
 {
     int64_t n = quern_shape_count(&v->shape), k = 0;

@@ -3,6 +3,11 @@
  * the order in which a depth-first walk from the outputs meets the layers
  * (keras.src.ops.function.map_graph).
  *
+ * Three steps: visit() walks from the outputs to the inputs, and lists each node after the nodes of
+ * its inputs. find_depths() reads that list backwards: an output has depth 0, and an input is
+ * deeper than all its users. before() compares two nodes, largest depth first. The order of the
+ * nodes in the blueprint stays a valid order of execution.
+ *
  * Keras runs the calls of a depth in another order, that in which find_depths reaches them. This
  * matters for masks only: MultiHeadAttention removes the masks of its inputs, so calls that run
  * later do not see them. */

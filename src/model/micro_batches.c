@@ -1,13 +1,21 @@
 /* micro_batches: gradient accumulation over micro-batches, the last measure against a memory limit.
  * Each micro-batch runs through the forward and backward pass, its gradients are added to the sums
- * in a fixed order, and the optimizer runs after the last one. The loss of a batch is the mean over
- * its records, so a micro-batch counts by its share of the records, and results differ by rounding
- * only. A model in which the batch is more than independent records is not divided. */
+ * in a fixed order, and the optimizer runs after the last one.
+ *
+ * The loss of a batch is the mean over its records, so a micro-batch counts by its share of the
+ * records, and results differ by rounding only. A model in which the batch is more than independent
+ * records is not divided: quern__micro_batches_loss, quern__micro_batches_layers and
+ * quern__micro_batches_optimizer store the first reason in program->whole.
+ *
+ * There is one plan for all micro-batches. Three scalar variables, written before each step,
+ * distinguish them: `share` scales the loss, `first` starts the sums, and `last` is the gate of the
+ * optimizer's nodes. */
 #include "model_struct.h"
 
 #include <stdio.h>
 #include <string.h>
 
+/* Stores the first reason against micro-batches. */
 static void refuse(quern__program *p, const char *who, const char *why)
 {
     if (!*p->whole)
@@ -44,6 +52,7 @@ void quern__micro_batches_layers(const quern_model *m, quern__program *p, int n_
     if (!m->micro_batches.any)
         for (int n = 0; n < n_nodes; n++) {
             const quern__node *node = quern__graph_node_at(p->graph, n);
+            /* a node from (B, …) to a fixed first dimension reads several records */
             bool open = false, closed = false;
             for (int i = 0; i < node->n_in; i++) {
                 const quern_shape *s = quern__shape_of(p->graph, node->in[i]);
@@ -76,6 +85,7 @@ static void free_sums(quern_model *m)
     *p = (quern__micro_batches){ .any = p->any };
 }
 
+/* A variable of zeros like the trained one, for the sum of its gradients or their squares. */
 static quern__variable *sum_of(const quern__variable *trained, const char *what, quern_error *err)
 {
     char path[256];
@@ -143,6 +153,7 @@ int quern__micro_batches_add(quern_model *m, quern__graph *g, quern__id *gradien
         gradients[k] = added(m, g, p->sums[k], gradients[k]);
         o->squares[k] = squares ? added(m, g, p->sums[p->n_sums + k], squares) : 0;
     }
+    /* the optimizer runs in the last micro-batch only */
     quern__graph_gate(g, quern__binary(g, QUERN__NOT_EQUAL, quern__graph_variable(g, p->last),
                                        quern__graph_constant(g, 0, QUERN_FLOAT32)));
     quern__optimizer_nodes(o, g, gradients);

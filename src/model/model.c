@@ -1,4 +1,8 @@
-/* model: accessors of a model, its threads and its destruction. */
+/* model: accessors of a model, its threads, its states and its destruction.
+ *
+ * A model owns its blueprint with all layers, compile settings, programs, arena and thread pool.
+ * While a run is active the model cannot be freed, and while a run trains, other changes are
+ * refused. */
 #include "model_struct.h"
 #include "schema/schema.h"
 
@@ -65,6 +69,7 @@ void quern_model_set_seed(quern_model *m, uint64_t seed)
         m->b->seed = seed;
 }
 
+/* Sets the states of a layer and of its inner layers to 0 (stateful recurrent layers). */
 static void reset_states(quern__layer *l)
 {
     for (int i = 0; i < l->n_states; i++)
@@ -74,6 +79,7 @@ static void reset_states(quern__layer *l)
         reset_states(l->inner[i]);
 }
 
+/* Whether a layer or an inner layer has states that persist between batches. */
 static bool keeps_states(const quern__layer *l)
 {
     bool keeps = l->n_states > 0;

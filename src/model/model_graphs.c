@@ -1,5 +1,20 @@
 /* model_graphs: one graph per mode (training, evaluation, prediction), planned at first use, and
- * their execution. */
+ * their execution.
+ *
+ * A program is a graph with its plan. make_program builds it in this order:
+ *
+ *   forward pass   quern__model_forward: the nodes of all layer calls, in the blueprint's order
+ *   loss, metrics  backward(): from targets and sample weights, as arrays of the batch
+ *   backward pass  quern__gradients, then the optimizer's nodes
+ *   recomputation  in training, if the memory level requires it
+ *   plan           quern__plan_new_with
+ *
+ * The arrays of a batch have slots: inputs, then targets, then sample weights. A program is valid
+ * for a capacity and for kinds of weights; another kind makes a new program. Shapes of open axes
+ * have programs of their own (open_axes.c). All programs share one arena, the size of the largest.
+ *
+ * Metrics and the mean loss are totals and counts in variables, so a step has no output but its
+ * weights and these. In prediction the outputs stay in the arena until the next run. */
 #include "model_struct.h"
 
 #include <string.h>
@@ -101,7 +116,8 @@ quern_shape quern__model_weights_shape(const quern_model *m, int output, int kin
 
 enum { most_trained = 4096 };
 
-/* Adds the loss and metrics; in training also gradients and the optimizer. */
+/* Adds the loss and metrics; in training also gradients and the optimizer. `rows` is the number of
+ * records as a sum of ones, so that it is right for a short batch too. */
 static int backward(quern_model *m, quern__program *p, bool training, quern__id penalty,
                     quern_error *err)
 {
@@ -190,6 +206,7 @@ static int recompute(const quern_model *m, quern__program *p, quern__id *outputs
     quern__graph *g =
         quern__plan_recompute(p->graph, outputs, n, p->capacity,
                               m->low_memory - QUERN__LOW_MEMORY_RECOMPUTE + 1, id, &why);
+    /* the ids of the new graph */
     if (g) {
         for (int i = 0; i < n; i++)
             outputs[i] = id[outputs[i]];
@@ -239,6 +256,7 @@ static int make_program(quern_model *m, quern__mode mode, quern__program *p, que
     p->graph = ids ? quern__graph_new() : NULL;
     int status =
         p->graph ? QUERN_OK : quern__fail_memory(err, (size_t)m->b->n_values * sizeof *ids);
+    /* states of the builder, then the layers */
     if (status >= 0)
         quern__graph_lean(p->graph,
                           mode != QUERN__TRAIN || m->low_memory >= QUERN__LOW_MEMORY_RECOMPUTE);
@@ -246,6 +264,7 @@ static int make_program(quern_model *m, quern__mode mode, quern__program *p, que
         quern__model_forward(m, p->graph, mode == QUERN__TRAIN, NULL, ids, masks, &penalty);
     if (status >= 0)
         quern__micro_batches_layers(m, p, quern__graph_nodes(p->graph));
+    /* the outputs; for quern__model_value one value of the blueprint */
     for (int i = 0; i < m->n_out && status >= 0; i++) {
         quern__id inner = p == &m->inner ? ids[m->inner_value] : 0;
         p->outputs[i] =
@@ -261,6 +280,7 @@ static int make_program(quern_model *m, quern__mode mode, quern__program *p, que
                         "%s", quern__graph_error(p->graph)->text);
     if (status < 0)
         return status;
+    /* what the plan must keep: the outputs, or the loss */
     if (mode == QUERN__PREDICT)
         for (int i = 0; i < m->n_out; i++)
             outputs[n++] = p->outputs[i];
@@ -323,6 +343,7 @@ int quern__model_plan(quern_model *m, quern__mode mode, int64_t capacity,
     int taken = quern__model_take_program(m, mode, err);
     if (taken < 0)
         return taken;
+    /* a program for at least this many records and the same kinds of weights is reused */
     int64_t parts = mode == QUERN__TRAIN && m->micro_batches.n ? m->micro_batches.n : 1;
     if (p->plan && p->capacity >= (capacity + parts - 1) / parts &&
         !memcmp(&p->weighing, weighing ? weighing : &none, sizeof none))
@@ -360,6 +381,7 @@ int quern__model_value(quern_model *m, int value, bool whole, void *const *x, in
         if (status >= 0)
             status = quern__model_make_room(m, p->plan, err);
     }
+    /* run the program and read the value where the plan has put it */
     quern__step_run run = {
         .arena = m->arena, .arrays = x, .records = records, .seed = m->b->seed
     };

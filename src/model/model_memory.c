@@ -1,4 +1,5 @@
-/* model_memory: the memory of a model, and the release of its arena between runs. */
+/* model_memory: the memory of a model, and the release of its arena between runs. fit/budget.c adds
+ * these numbers to its plan, so they depend on the model and on mapped sizes only. */
 #include "model_struct.h"
 
 #include <sys/mman.h>
@@ -36,6 +37,7 @@ quern__model_size quern__model_bytes(const quern_model *m)
 
 void quern__model_release_arena(quern_model *m)
 {
+    /* whole pages inside the arena */
     size_t page = (size_t)sysconf(_SC_PAGESIZE),
            from = ((size_t)(uintptr_t)m->arena + page - 1) / page * page,
            to = ((size_t)(uintptr_t)m->arena + m->arena_bytes) / page * page;

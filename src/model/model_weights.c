@@ -1,5 +1,9 @@
 /* model_weights: access to layers by name: their weights and their `trainable` flag.
- * "encoder/dense" is a layer of the nested model "encoder". */
+ * "encoder/dense" is a layer of the nested model "encoder".
+ *
+ * Weights are numbered in the order of the model's nodes, which is Keras's order (layer_order.c).
+ * Shared layers count once. Addresses of weights are those of C order, so a weight in the blocked
+ * layout is converted first (quern__variable_numbers). */
 #include "model_struct.h"
 
 #include <stdio.h>
@@ -28,6 +32,7 @@ int quern_model_weights(const quern_model *m)
     return n;
 }
 
+/* A weight as an array; borrowed. */
 static quern_tensor view_of(quern__variable *v)
 {
     return (

@@ -1,7 +1,11 @@
 /* nested_model: models as layers: what the rows of Sequential and Functional do
  * (keras/layers/core/sequential_functional.c). Their object is a model without compile settings.
  * The inner model keeps its blueprint; its weights are, in Keras's order, in the list of the outer
- * layer. */
+ * layer.
+ *
+ * The outer layer owns the inner model (l->object) and adopts its layers. Their weights get the
+ * name of the outer layer as a prefix of their path. A call of the outer layer adds the nodes of
+ * all inner calls to the same graph, so a nested model costs nothing at run time. */
 #include "model_struct.h"
 
 #include <string.h>

@@ -1,7 +1,12 @@
 /* pipeline_syntax: parses models in pipeline syntax: layers between '|', each applied to the
  * previous value. "as NAME" names the value of a layer. "@NAME" adds a value to the inputs of a
  * layer, and alone continues from that value. A second "input" starts another branch, and a final
- * "output @A @B" names several outputs. */
+ * "output @A @B" names several outputs.
+ *
+ * The parser has no grammar beyond words: it takes "as NAME" and "@NAME" out of a piece, and gives
+ * the rest to the parser of spec strings. Errors go into the blueprint, with the number of the
+ * layer and the position in the text. A chain without names becomes a Sequential model, as in
+ * Keras. */
 #include "model_struct.h"
 
 #include <ctype.h>
@@ -89,6 +94,7 @@ static int take_values(naming *n, char *words, int *values, int have)
     return have;
 }
 
+/* Whether the first word names this class, in any spelling. */
 static bool first_word_is(const char *words, const char *word)
 {
     char own[32];
@@ -97,6 +103,7 @@ static bool first_word_is(const char *words, const char *word)
     return quern__same_name(own, word);
 }
 
+/* The values of a final "output", without the previous value, which comes first in `values`. */
 static int set_outputs(naming *n, const int *values, int count)
 {
     if (count < 2)
@@ -145,6 +152,7 @@ static int take_piece(naming *n, char *words)
         quern__hint(&n->b->error, "add the shape of a record: 'input 4 | %.60s | ...'", words);
         return -1;
     }
+    /* an input, several outputs, a value to continue from, or a layer */
     if (input) {
         n->value = quern_input(n->b, n->b->n == 0 && !first_word_is(words, "input")
                                          ? words
@@ -158,6 +166,7 @@ static int take_piece(naming *n, char *words)
     else
         n->value =
             check_joined(n, words, count) < 0 ? -1 : quern_apply_n(n->b, words, values, count);
+    /* store the name of the value */
     for (int i = 0; i < n->n_names && *name; i++)
         if (!strcmp(n->names[i], name))
             return quern__fail(&n->b->error, QUERN_INVALID, NULL, "two values are called '%s'",

@@ -1,4 +1,6 @@
-/* step_profile: the time of the steps of a run by node of the plan. */
+/* step_profile: the time of the steps of a run by node of the plan. The first thread of the pool
+ * measures each entry while profiling is on, with the waits for other threads included. The text is
+ * a table with the slowest nodes first. */
 #include "model_struct.h"
 
 #include <stdio.h>
@@ -54,6 +56,7 @@ typedef struct line {
     double seconds;
 } line;
 
+/* Compares two lines for qsort. */
 static int slowest_first(const void *a, const void *b)
 {
     double x = ((const line *)a)->seconds, y = ((const line *)b)->seconds;

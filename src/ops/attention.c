@@ -1,5 +1,5 @@
 /* attention: multi-head attention as one op: y = softmax(scale q kᵀ) v with a mask, for each record
- * and head.
+ * and head (Vaswani et al., "Attention is all you need", 2017).
  *
  * Scores are computed a few at a time and not stored. The forward pass stores the maximum score of
  * each query and 1 / the sum of its exponentials; the backward pass recomputes the scores from
@@ -9,7 +9,11 @@
  *
  * Inputs: q (B, T, heads * d), k (B, S, shared * d), v (B, S, shared * e), [mask], [offset]. The
  * mask has the axes (B, heads, T, S), each of that size or 1. Causal: query i sees keys up to
- * offset + i. */
+ * offset + i. Outputs: y (B, T, heads * e), statistics (B, T, heads, 2).
+ *
+ * With p the shares (softmax), m the factors of dropout and D = sum(dy y), the backward pass is dv
+ * = (p m)ᵀ dy, ds = p (m dy vᵀ - D), dq = scale ds k, dk = scale dsᵀ q. The sum D needs y only, as
+ * in Dao et al., "FlashAttention", 2022. */
 #include "build.h"
 
 #include <math.h>
@@ -69,6 +73,7 @@ static bool is_attended(const quern__call *c, int64_t r, int64_t h, int64_t t, i
     return quern__get(&c->in[a->i[QUERN__ATTENTION_MASK]], place) != 0;
 }
 
+/* The scaled product of query t and a key; NOWHERE if the query does not attend to it. */
 static double score(const quern__call *c, const sizes *s, int64_t r, int64_t h, int64_t t,
                     int64_t key)
 {
@@ -113,6 +118,7 @@ static void attend(const quern__call *c, const sizes *s, int64_t r, int64_t h, i
         most = fmax(most, score(c, s, r, h, t, j));
     for (int64_t j = 0; j < s->keys; j++)
         sum += exp(score(c, s, r, h, t, j) - most);
+    /* the sum has at least one term exp(0), so 1 / sum is finite */
     double inverse = c->attr->i[QUERN__ATTENTION_ZEROS] && most == NOWHERE ? 0 : 1 / sum;
     for (int64_t i = 0; i < s->e; i++) {
         double y = 0;
@@ -148,12 +154,14 @@ static void add(quern_tensor *to, int64_t at, double term)
 /* One query: its gradient, and its part of the gradients of keys and values. */
 static void attend_back(const quern__call *c, const sizes *s, int64_t r, int64_t h, int64_t t)
 {
+    /* `along` is D of the file's head */
     const quern_tensor *y = &c->in[c->n_in - 3], *kept = y + 1, *dy = y + 2;
     int64_t at = 2 * ((r * s->steps + t) * s->heads + h), from = result_at(s, r, h, t);
     double most = quern__get(kept, at), inverse = quern__get(kept, at + 1), along = 0;
     for (int64_t i = 0; i < s->e; i++)
         along += quern__get(dy, from + i) * quern__get(y, from + i);
     for (int64_t j = 0; j < s->keys; j++) {
+        /* p, m, and dy vᵀ for this pair */
         double share = exp(score(c, s, r, h, t, j) - most) * inverse,
                left = chance(c, s, r, h, t, j), grad = 0;
         for (int64_t i = 0; i < s->e; i++) {
@@ -172,6 +180,7 @@ static void attend_back(const quern__call *c, const sizes *s, int64_t r, int64_t
     }
 }
 
+/* The backward pass of some records. Sets the outputs to 0 first, because queries add to keys. */
 static int attention_grad_reference(const quern__call *c, int64_t begin, int64_t end)
 {
     sizes s = sizes_of(c);
@@ -216,6 +225,7 @@ static void attention_gradient(quern__graph *g, const quern__node *node, const q
     int dtypes[3], n = copy.n_in;
     if (!dy[0])
         return;
+    /* inputs of the forward op, its outputs, dy; the gradients have the shapes of q, k and v */
     for (int i = 0; i < n; i++)
         in[i] = copy.in[i];
     in[n] = copy.out[0];
@@ -278,6 +288,7 @@ quern__id quern__attention(quern__graph *g, const quern__attended *a)
             quern_shape_text(&q, tq, sizeof tq),
             quern_shape_text(quern__shape_of(g, a->k), tk, sizeof tk),
             quern_shape_text(&v, tv, sizeof tv), a->heads);
+    /* the optional inputs */
     for (int k = 0; k < 2; k++)
         if (k ? a->offset : a->mask) {
             attr.i[k ? QUERN__ATTENTION_OFFSET : QUERN__ATTENTION_MASK] = n;

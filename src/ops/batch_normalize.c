@@ -1,15 +1,23 @@
 /* batch_normalize: batch normalization by channel (Ioffe and Szegedy, "Batch Normalization", 2015):
- * y = (x - mean) inverse gamma
- * + beta with inverse = 1 / sqrt(variance + epsilon).
+ * y = (x - mean) inverse gamma + beta with inverse = 1 / sqrt(variance + epsilon).
  *
  * Each record gives its own mean and variance per channel while it is in the cache; a second op
  * merges them in the order of records, so that no sum depends on threads. The backward pass has the
- * same structure: sums of dy and dy h per record, then dx, where h = (x - mean) inverse. */
+ * same structure: sums of dy and dy h per record, then dx, where h = (x - mean) inverse.
+ *
+ * Five ops, for x (B, space, C):
+ *
+ *   batch_moments    x to (B, 2, C): mean and variance of each record
+ *   batch_merge      (B, 2, C) to (2, C), of the batch
+ *   batch_normalize  x and (2, C) to y
+ *   batch_sums       x, (2, C), dy to (B, 2, C): sums of dy h and dy, which a reduction adds
+ *   batch_grad       dx */
 #include "build.h"
 
 #include <math.h>
 
 static int64_t channels_of(const quern_tensor *t) { return t->shape.dims[t->shape.rank - 1]; }
+/* Rows of a record: the product of its spatial sizes. */
 static int64_t rows_of(const quern_tensor *t)
 {
     return quern_shape_count(&t->shape) / (t->shape.dims[0] ? t->shape.dims[0] : 1) /
@@ -44,6 +52,7 @@ static int merge_reference(const quern__call *c, int64_t begin, int64_t end)
     int64_t n = channels_of(&c->in[0]), records = c->in[0].shape.dims[0];
     (void)begin, (void)end;
     for (int64_t k = 0; k < n; k++) {
+        /* variance of the batch: mean of the variances plus variance of the means */
         double mean = 0, variance = 0;
         for (int64_t r = 0; r < records; r++)
             mean += quern__get(&c->in[0], 2 * r * n + k);
@@ -142,6 +151,8 @@ static void normalize_gradient(quern__graph *g, const quern__node *node, const q
                 own = { .rank = 1, .dims = { s.dims[s.rank - 1] } };
     quern_shape each = { .rank = 3, .dims = { s.dims[0], 2, own.dims[0] } };
     int dtype = quern__dtype_of(g, n.in[0]);
+    /* sums per record, then over the records: (2, C); they are also the gradients of gamma and
+     * beta */
     quern__id sums =
         quern__build(g, &quern__op_batch_sums, (quern__id[]){ n.in[0], n.in[1], dy[0] }, 3, &n.attr,
                      &each, dtype);

@@ -1,5 +1,5 @@
-/* batched: batched matrix products; the leading axes are batch axes. i[0]: a is transposed, i[1]: b
- * is transposed. */
+/* batched: batched matrix products: (…, m, k) with (…, k, n) to (…, m, n) for each index of the
+ * leading axes. i[0]: a is transposed, i[1]: b is transposed. Divided by the first axis. */
 #include "build.h"
 
 static int batched_reference(const quern__call *c, int64_t begin, int64_t end)
@@ -10,6 +10,7 @@ static int batched_reference(const quern__call *c, int64_t begin, int64_t end)
             inner = sa->dims[sa->rank - (ta ? 2 : 1)];
     quern__part p = quern__call_part(c, so, begin, end);
     for (int64_t i = p.start; i < p.start + p.length; i++) {
+        /* `pair`: the index of the leading axes, the same in a, b and the result */
         int64_t pair = i / (m * n), row = i / n % m, column = i % n;
         double sum = 0;
         for (int64_t j = 0; j < inner; j++)

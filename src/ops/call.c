@@ -1,5 +1,9 @@
 /* call: functions for reference kernels: elements of any dtype by index, the part of an output that
- * a call computes, and faults. */
+ * a call computes, and faults.
+ *
+ * quern__get and quern__set convert through double, so integers above 2^53 are not exact; code that
+ * needs them uses quern__whole_at. Any number of threads may report faults of one step. The spin
+ * lock is held for a few assignments only. */
 #include "ops.h"
 
 #include <math.h>
@@ -88,6 +92,7 @@ quern__part quern__call_part(const quern__call *call, const quern_shape *shape, 
         int64_t rows = quern_shape_count(shape) / shape->dims[call->axis];
         return (quern__part){ .outer = 1, .length = (end - begin) * rows, .start = begin * rows };
     }
+    /* C order: each index of the axes before `axis` has one run of the block */
     int64_t outer = 1, inner = 1;
     for (int i = 0; i < call->axis; i++)
         outer *= shape->dims[i];
@@ -103,6 +108,7 @@ int quern__call_fault(const quern__call *call, int code, int64_t record, double 
     quern__fault *f = call->run->fault;
     while (__atomic_exchange_n(&f->lock, 1, __ATOMIC_ACQUIRE))
         ;
+    /* the earliest node wins, and within a node the earliest record */
     if (!f->code || call->order < f->order || (call->order == f->order && record < f->record)) {
         __atomic_store_n(&f->order, call->order, __ATOMIC_RELAXED);
         f->record = record;

@@ -1,6 +1,11 @@
 /* circle: the circle loss of each record among all records of the batch: embeddings with the same
- * label attract each other, others repel (Sun et al., 2020, as in keras.losses.circle). Each record
- * needs all others, so the op is not partitioned. */
+ * label attract each other, others repel (Sun et al., "Circle loss", 2020, as in
+ * keras.losses.circle). Each record needs all others, so the op is not partitioned.
+ *
+ * For record i, with d = 1 - cosine of a pair: loss = softplus(log sum over others exp(value) + log
+ * sum over same exp(value)). pull() gives a value: a weight that grows with the distance from the
+ * optimum, times the distance from the margin, times gamma. The embeddings (B, C)
+ * should have unit length; the op does not normalize them. */
 #include "build.h"
 
 #include <math.h>
@@ -23,6 +28,7 @@ static pairs pairs_of(const quern__call *c)
                     .alone = c->attr->i[QUERN__CIRCLE_ALONE] };
 }
 
+/* Whether two records have the same label. */
 static bool alike(const pairs *p, int64_t i, int64_t j)
 {
     return quern__get(p->labels, i) == quern__get(p->labels, j);
@@ -89,6 +95,7 @@ static int circle_grad_reference(const quern__call *c, int64_t begin, int64_t en
         quern__set(&c->out[0], i, 0);
     for (int64_t i = 0; i < p.n; i++) {
         log_sums(&p, i, sums);
+        /* the derivative of softplus is the sigmoid; pairs share it by their part of the sum */
         double outer = quern__get(&c->in[2], i) / (1 + exp(-(sums[0] + sums[1])));
         for (int64_t j = 0; j < p.n && sums[0] + sums[1] > -INFINITY; j++) {
             if (!counts(&p, i, j))

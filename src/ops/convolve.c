@@ -1,7 +1,20 @@
 /* convolve: convolution over one to three spatial axes, channels last: the forward pass, the input
  * gradient (which transposed convolutions compute), and the kernel gradient. Dumoulin and Visin, "A
  * guide to convolution arithmetic for deep learning", 2016;
- * https://keras.io/api/layers/convolution_layers/ */
+ * https://keras.io/api/layers/convolution_layers/
+ *
+ * Images are (B, space, C), kernels (kernel, C, filters), results (B, out, filters). With fewer
+ * than three axes the missing ones, on the left, have size 1, so every loop has three axes.
+ *
+ * Three ops cover all cases, because each is the gradient of another:
+ *
+ *   convolve          y = x * w;  dx is convolve_back, dw is convolve_weights
+ *   convolve_back     dx from dy and w;  its gradients are convolve and convolve_weights
+ *   convolve_turn     w with positions reversed, channels and filters exchanged
+ *
+ * The input gradient of a convolution with stride 1 is also a convolution with the turned kernel.
+ * back_of chooses the form with fewer multiplications. Fast kernels read the packed kernel, which
+ * is an input of its own, so that it is packed once per step. */
 #include "convolve.h"
 
 #include "build.h"
@@ -65,6 +78,7 @@ quern_shape quern__image_shape(const quern_shape *x, int axes, const int64_t *sp
 
 /* ---- forward: inputs x, w, and w packed for fast kernels ---- */
 
+/* For each output element: the sum over kernel positions inside the image and over channels. */
 static int convolve_reference(const quern__call *c, int64_t begin, int64_t end)
 {
     quern__space s = quern__space_of(c->attr, &c->in[0].shape, &c->out[0].shape);
@@ -84,6 +98,7 @@ static int convolve_reference(const quern__call *c, int64_t begin, int64_t end)
 
 /* ---- input gradient: inputs y, w, and w packed with filters as rows ---- */
 
+/* Adds each dy, times the kernel, to the positions that its window read. Whole records only. */
 static int back_reference(const quern__call *c, int64_t begin, int64_t end)
 {
     quern__space s = quern__space_of(c->attr, &c->out[0].shape, &c->in[0].shape);
@@ -109,6 +124,7 @@ static int back_reference(const quern__call *c, int64_t begin, int64_t end)
 /* ---- kernel gradient: inputs x, dy; one sum per part of the records, (parts * positions * C,
  * filters) ---- */
 
+/* For each element of a part's kernel gradient: the sum over the windows of the part's records. */
 static int weights_reference(const quern__call *c, int64_t begin, int64_t end)
 {
     quern__space s = quern__space_of(c->attr, &c->in[0].shape, &c->in[1].shape);
@@ -132,6 +148,7 @@ static int weights_reference(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
+/* Output elements times the kernel elements of one filter. */
 static double work_of(const quern_shape *made, const quern_shape *kernel)
 {
     return (double)quern_shape_count(made) * (double)quern_shape_count(kernel) /
@@ -242,11 +259,13 @@ static bool sooner_turned(const quern__space *s)
 {
     int64_t image = quern__space_numbers(s->in, 1), windows = quern__space_numbers(s->out, 1),
             k = s->places * s->channels;
+    /* multiplications of both forms, with the columns of tiles that are not full */
     int64_t wide = s->channels <= 16 ? 16 : (s->channels + 31) / 32 * 32;
     return ones(s->stride) && image * s->places * s->filters * wide <
                                   windows * (s->filters * ((k + 31) / 32 * 32) + 8 * k);
 }
 
+/* The input gradient for an image of the shape `image`, in the faster form. */
 static quern__id back_of(quern__graph *g, quern__id y, quern__id w, const quern__frame *f,
                          const quern_shape *image)
 {

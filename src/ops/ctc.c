@@ -1,6 +1,14 @@
-/* ctc: connectionist temporal classification: the negative log-probability of a record's labels,
- * summed over all alignments with its steps, where blanks (class 0) separate labels (Graves et al.,
- * 2006). The forward-backward algorithm works on logarithms in double. */
+/* ctc: connectionist temporal classification (Graves, Fernández, Gomez and Schmidhuber, 2006). The
+ * loss is the negative log-probability of a record's labels, summed over all alignments with its
+ * steps, where blanks (class 0) separate labels.
+ *
+ * The forward-backward algorithm works on logarithms in double. Labels l1 … ln give 2 n + 1 states:
+ * blank, l1, blank, …, ln, blank. An alignment starts in state 0 or 1, ends in one of the last two,
+ * and moves by 0, 1 or 2 states per step; 2 only between different labels.
+ *
+ * alpha (B, T, states) is output 1 of the forward op and an input of the backward op. beta needs
+ * two steps only. The gradient of logit k at step t is the softmax less the probability that an
+ * alignment is in a state of class k at t. */
 #include "build.h"
 
 #include <math.h>
@@ -62,6 +70,7 @@ static double log_sum(const record *r, int64_t t)
     return most + log(sum);
 }
 
+/* The log-probability of the class of state s at step t; `all` is log_sum of the step. */
 static double chance(const record *r, int64_t t, int64_t s, double all)
 {
     return quern__get(r->logits, r->first_logit + t * r->classes + class_of(r, s)) - all;
@@ -75,6 +84,7 @@ static double forward(const record *r, double *alpha, int64_t row)
         double all = log_sum(r, t), *now = alpha + t * row;
         const double *before = now - row;
         for (int64_t s = 0; s < r->states; s++) {
+            /* log-probability of reaching s: by staying, by one state, or over a blank */
             double ways = t == 0 ? (s < 2 ? 0 : -INFINITY) : before[s];
             if (t > 0 && s > 0)
                 ways = either(ways, before[s - 1]);
@@ -131,6 +141,7 @@ static int ctc_grad_reference(const quern__call *c, int64_t begin, int64_t end)
         const double *alpha = (const double *)c->in[2].data + i * r.steps * row,
                      *ends = alpha + (r.steps - 1) * row;
         double *room = (double *)c->out[1].data + i * 2 * row, dy = quern__get(&c->in[3], i);
+        /* beta from the last step to the first, in two alternating rows */
         double total = either(ends[r.states - 1], r.states > 1 ? ends[r.states - 2] : -INFINITY);
         for (int64_t t = r.steps - 1; t >= 0; t--) {
             double *now = room + t % 2 * row, all = log_sum(&r, t);

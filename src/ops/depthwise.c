@@ -1,5 +1,7 @@
 /* depthwise: depthwise convolution: the forward pass, the input gradient, and the kernel gradient,
- * as in convolve.c. */
+ * as in convolve.c. Each channel of an image (B, space, C) has its own filter, a column of the
+ * kernel (kernel, C). No sum runs over channels, so the ops are bound by memory and do not
+ * pack the kernel. */
 #include "convolve.h"
 
 #include "build.h"
@@ -21,6 +23,7 @@ static int depthwise_reference(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
+/* Adds each dy, times the kernel, to the positions that its window read. */
 static int back_reference(const quern__call *c, int64_t begin, int64_t end)
 {
     quern__space s = quern__space_of(c->attr, &c->out[0].shape, &c->in[0].shape);
@@ -41,7 +44,7 @@ static int back_reference(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
-/* (parts * positions, C) */
+/* Sums over the records of each part: (parts * positions, C). */
 static int weights_reference(const quern__call *c, int64_t begin, int64_t end)
 {
     quern__space s = quern__space_of(c->attr, &c->in[0].shape, &c->in[1].shape);
@@ -68,6 +71,7 @@ const quern__op quern__op_depthwise_weights = { .name = "depthwise_weights",
                                                 .reference = weights_reference,
                                                 .work = quern__work_weights };
 
+/* The kernel gradient: the parts, then their sum in order. */
 static quern__id weights_of(quern__graph *g, quern__id x, quern__id dy, quern__id w,
                             const quern__frame *f)
 {

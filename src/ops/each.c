@@ -1,7 +1,9 @@
-/* each: an object outside the graph maps each record, with counter-based random numbers:
- * augmentation. Output 1 is scratch per record. */
+/* each: an object outside the graph maps each record, with counter-based random numbers. The layers
+ * of augmentation use it. i[0] is the address of the quern__each, which the layer owns. Output 0 is
+ * the result (B, …), output 1 scratch (B, scratch) float32. */
 #include "build.h"
 
+/* Calls the object once per record. The key has seed and epoch; the counter has the record. */
 static int each_reference(const quern__call *c, int64_t begin, int64_t end)
 {
     const quern__each *each = (const quern__each *)(intptr_t)c->attr->i[0];

@@ -1,5 +1,12 @@
-/* elementwise: elementwise ops: unary functions, binary functions with NumPy's broadcasting, select
- * and cast. */
+/* elementwise: unary functions, binary functions with NumPy's broadcasting, select and cast.
+ *
+ * functions.def has one row per function: its name, its value and (unary) its derivative, as C
+ * expressions of x, y and the parameters a, b, c. This file expands the rows into the reference
+ * kernels with the macros below, in double. kernels/cpu/elementwise.c expands the same rows into
+ * fast kernels with other macros.
+ *
+ * All ops are divided along any axis, because element i of the result needs element i of each input
+ * (after broadcasting). */
 #include "build.h"
 
 #include <math.h>
@@ -50,6 +57,7 @@ static const char *const binary_names[] = {
 const char *quern__unary_name(int function) { return unary_names[function]; }
 const char *quern__binary_name(int function) { return binary_names[function]; }
 
+/* The rows of functions.def as one switch: f(x). */
 static double unary_value(int function, double x, double a, double b, double c)
 {
     (void)a, (void)b, (void)c;
@@ -65,6 +73,7 @@ static double unary_value(int function, double x, double a, double b, double c)
     return NAN;
 }
 
+/* The derivative f'(x); y is f(x), which many derivatives are shorter with. */
 static double unary_grad(int function, double x, double y, double a, double b, double c)
 {
     (void)y, (void)a, (void)b, (void)c;
@@ -94,6 +103,7 @@ static double binary_value(int function, double a, double b)
     return NAN;
 }
 
+/* Along any axis. */
 static int ways_elements(const quern__graph *g, const quern__node *node)
 {
     (void)g, (void)node;
@@ -131,10 +141,11 @@ const quern__op quern__op_unary_grad = { .name = "unary_grad",
                                          .ways = ways_elements,
                                          .reference = unary_grad_reference };
 
+/* Functions with steps have no gradient; a line has a constant one; others need x, y and dy. */
 static void unary_gradient(quern__graph *g, const quern__node *node, const quern__id *dy,
                            quern__id *dx)
 {
-    quern__node copy = *node; /* adding nodes can move the node */
+    quern__node copy = *node; /* a copy of ids and attributes */
     if (copy.attr.i[0] == QUERN__SIGN || copy.attr.i[0] == QUERN__ROUND ||
         copy.attr.i[0] == QUERN__FINITE)
         return;
@@ -208,6 +219,7 @@ quern__id quern__unbroadcast(quern__graph *g, quern__id x, const quern_shape *sh
     if (!x || quern_shape_equal(quern__shape_of(g, x), shape))
         return x;
     quern_shape from = *quern__shape_of(g, x), to = *shape;
+    /* the axes that are missing in `shape`, or have size 1 there only */
     uint32_t axes = 0;
     for (int i = 0; i < from.rank; i++) {
         int k = i - (from.rank - to.rank);
@@ -281,6 +293,7 @@ const quern__op quern__op_binary = { .name = "binary",
                                      .reference = binary_reference,
                                      .in_place = true };
 
+/* float64 if either is, otherwise float32 if either is, otherwise the dtype of a. */
 static int dtype_of_two(quern__graph *g, quern__id a, quern__id b)
 {
     int da = quern__dtype_of(g, a), db = quern__dtype_of(g, b);
@@ -304,6 +317,7 @@ quern__id quern__binary(quern__graph *g, int function, quern__id a, quern__id b)
                                  quern_shape_text(quern__shape_of(g, b), tb, sizeof tb));
     quern__attr attr = { .i = { function } };
     int dtype = dtype_of_two(g, a, b);
+    /* comparisons give 0 or 1 in a float dtype */
     if (function >= QUERN__EQUAL && dtype != QUERN_FLOAT64)
         dtype = QUERN_FLOAT32;
     return quern__build(g, &quern__op_binary, (quern__id[]){ a, b }, 2, &attr, &shape, dtype);

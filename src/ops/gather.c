@@ -1,5 +1,10 @@
 /* gather: table rows by index, and the gradient: rows are added at their indices, in the order of
- * the indices. */
+ * the indices. Embedding layers consist of it.
+ *
+ * The gradient of a table is a scatter node: indices (…) and rows (…, C) to (rows, C). It is dense,
+ * but quern__scattered recognises it, and sums of such nodes, by their structure. Then an optimizer
+ * can transform the rows before they are added, as TensorFlow does with tf.IndexedSlices. scatter
+ * is divided by columns, so that no two threads add to the same element. */
 #include "build.h"
 
 int64_t quern__call_row(const quern__call *c, const quern_tensor *ids, int64_t i, int64_t rows)
@@ -88,6 +93,7 @@ const quern__op quern__op_scatter = { .name = "scatter",
 
 /* ---- sparse gradients: tables of added rows ---- */
 
+/* The node that computes x; NULL: x is a leaf. */
 static const quern__node *maker(const quern__graph *g, quern__id x)
 {
     const quern__value *v = quern__graph_value(g, x);
@@ -125,7 +131,7 @@ static quern__id map_summands(quern__graph *g, quern__id x, changer *change, con
 }
 
 typedef struct applied {
-    int function;
+    int function; /* of quern__unary, with parameters a and b */
     double a, b;
 } applied;
 

@@ -1,7 +1,9 @@
 /* lookup: an object outside the graph maps the elements of each record, numbers or strings, to
- * numbers. */
+ * numbers. Layers with a vocabulary use it. The layer owns the quern__look. */
 #include "build.h"
 
+/* Calls the object for each group of `taken` elements; its error becomes a fault with the
+ * record. */
 static int lookup_reference(const quern__call *c, int64_t begin, int64_t end)
 {
     const quern__look *look = (const quern__look *)(intptr_t)c->attr->i[QUERN__LOOKUP_OBJECT];

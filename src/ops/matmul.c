@@ -1,9 +1,17 @@
 /* matmul: the matrix product, and packing of matrices for it. i[0]: a is transposed, i[1]: b is
- * transposed. All axes but the last count as rows. An optional third input is b packed. */
+ * transposed. All axes but the last count as rows.
+ *
+ * An optional third input is b packed. quern__matmul adds it for products over sequences (B, T, K)
+ * with (K, N), which are divided by records: each block reads all of b. pack writes (blocks, K,
+ * 32): block p has the columns 32 p … 32 p + 31, row by row, and zeros after the last column.
+ *
+ * Gradients, without transposes: da = dy bᵀ and db = aᵀ dy. With them, the factors change
+ * places. */
 #include "build.h"
 
 enum { few_steps = 8 };
 
+/* Rows or columns of the result. */
 static int ways_product(const quern__graph *g, const quern__node *node)
 {
     (void)g, (void)node;
@@ -31,6 +39,7 @@ static int matmul_reference(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
+/* Multiplications: elements of the result times the length of the inner axis. */
 static double matmul_work(const quern__attr *attr, const quern_shape *in, const quern_shape *out)
 {
     int64_t rows, columns;
@@ -40,6 +49,7 @@ static double matmul_work(const quern__attr *attr, const quern_shape *in, const 
 
 /* ---- packed B blocks, for kernels that read a matrix often. i[0]: of its transpose ---- */
 
+/* Element i of the result is in panel i / (rows * width), row by row. */
 static int pack_reference(const quern__call *c, int64_t begin, int64_t end)
 {
     bool t = c->attr->i[0];

@@ -1,8 +1,10 @@
-/* normalize: normalization of rows (the last axis), as in LayerNormalization and RMSNormalization:
- * y = (x - mean) inverse gamma + beta with inverse = 1 / sqrt(variance + epsilon); not centered,
- * the mean counts as 0. The forward pass stores mean and inverse of each row. In the backward pass,
- * rows give dx; columns give the gradients of gamma and beta, each summed by one thread in a fixed
- * order. */
+/* normalize: normalization of rows (the last axis), as in LayerNormalization (Ba, Kiros and Hinton,
+ * 2016) and RMSNormalization (Zhang and Sennrich, 2019): y = (x - mean) inverse gamma + beta with
+ * inverse = 1 / sqrt(variance + epsilon). Not centered, the mean counts as 0.
+ *
+ * The forward pass stores mean and inverse of each row. In the backward pass, rows give dx; columns
+ * give the gradients of gamma and beta, each summed by one thread in a fixed order. Where a record
+ * has several rows, the op for dx also sums over them, while they are in the cache. */
 #include "build.h"
 
 #include <math.h>
@@ -19,6 +21,7 @@ static quern__part rows_of(const quern__call *c, int64_t begin, int64_t end)
 
 /* ---- forward: inputs x, [gamma], [beta]; outputs y, (…, 2) mean and inverse ---- */
 
+/* The mean and inverse of one row of n elements. */
 static void statistics(const quern_tensor *x, int64_t row, int64_t n, bool centred, double epsilon,
                        double *mean, double *inverse)
 {
@@ -68,6 +71,7 @@ static void sums_of(const quern__call *c, int64_t n, int64_t first, int64_t last
     }
 }
 
+/* Outputs 1 and 2 of the records of a call. */
 static void sums_by_record(const quern__call *c, quern__part rows, int64_t n)
 {
     int64_t per = quern_shape_count(&c->in[0].shape) / (n * c->in[0].shape.dims[0]);
@@ -108,6 +112,7 @@ static int normalize_grad_reference(const quern__call *c, int64_t begin, int64_t
 /* ---- gradients of gamma and beta where a record is a row: inputs x, statistics, dy; sums of dy h
  * and of dy over all rows ---- */
 
+/* By columns, so that one thread adds all rows of a column. */
 static int ways_columns(const quern__graph *g, const quern__node *node)
 {
     (void)g, (void)node;

@@ -21,8 +21,7 @@ quern__id quern__build(quern__graph *g, const quern__op *op, const quern__id *in
         if (!in[i])
             return 0;
     quern__id out;
-    quern_shape own =
-        *shape; /* a copy, because the growing graph can move what `shape` points to */
+    quern_shape own = *shape; /* a copy: `shape` may belong to a value of this graph */
     return quern__graph_node(g, op, op->name, in, n_in, attr, &own, &dtype, 1, &out);
 }
 

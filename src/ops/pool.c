@@ -1,7 +1,9 @@
-/* pool: pooling of images per channel: the maximum of each window, or the mean of its elements
- * inside the image (padding does not count). NaN counts only where it comes first, as
- * in std::max. Backward: the first maximum gets the whole gradient, as in TensorFlow; with a mean,
- * all elements get equal parts. */
+/* pool: pooling of images (B, space, C) per channel: the maximum of each window, or the mean of its
+ * elements inside the image (padding does not count). NaN counts only where it comes first, as in
+ * std::max.
+ *
+ * Backward: the first maximum gets the whole gradient, as in TensorFlow; with a mean, all elements
+ * get equal parts. The mean needs dy only; the maximum is found again from x and y. */
 #include "convolve.h"
 
 #include "build.h"
@@ -9,7 +11,7 @@
 #include <math.h>
 
 typedef struct window {
-    int64_t from[3], to[3], count;
+    int64_t from[3], to[3], count; /* elements [from, to) by axis, and their number */
 } window;
 
 static window window_of(const quern__space *s, const int64_t *o)
@@ -51,7 +53,7 @@ static int pool_reference(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
-/* Inputs dy, x, y. */
+/* The gradient. Inputs dy, and for a maximum x and y. */
 static int pool_grad_reference(const quern__call *c, int64_t begin, int64_t end)
 {
     quern__space s = quern__space_of(c->attr, &c->out[0].shape, &c->in[0].shape);

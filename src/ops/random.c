@@ -1,5 +1,8 @@
 /* random: dropout and noise. Random numbers are functions of a counter (seed, epoch, record of the
- * epoch, element), so they do not depend on batch size, recomputation or threads. */
+ * epoch, element), so they do not depend on batch size, recomputation or threads.
+ *
+ * Dropout does not store its mask: the gradient is the same op on dy, with the same counters.
+ * Element k of a record takes word k % 4 of counter (record, k / 4) of Philox 4x32-10. */
 #include "build.h"
 
 /* The key of a purpose in a run. */
@@ -31,6 +34,7 @@ static int dropout_reference(const quern__call *c, int64_t begin, int64_t end)
     int64_t per = 1;
     for (int k = 1; k < s->rank; k++)
         per *= drawn.dims[k];
+    /* axis 0 shared: all records use the numbers of the first one */
     bool all_share = c->attr->i[QUERN__DROPOUT_SHARED] & 1;
     quern__part p = quern__call_part(c, s, begin, end);
     for (int64_t i = p.start; i < p.start + p.length; i++) {

@@ -1,4 +1,16 @@
-/* recurrence: rows, reference kernels and the gradient of recurrent ops. See recurrence.h. */
+/* recurrence: rows, reference kernels and the gradient of recurrent ops. See recurrence.h for the
+ * formulas.
+ *
+ * The reference kernels compute one unit of one step at a time, in double, straight from the
+ * formulas. Arrays are indexed as (B, T, units) or (B, T, gates * units), gate by gate.
+ *
+ * The inputs of the three ops are optional in part. Bits of QUERN__RECURRENCE_OPTIONAL say which
+ * are present, and quern__recurring_of assigns names to them in order. The fast kernels use that
+ * function too.
+ *
+ * The gradient consists of nodes. The backward op gives dz, the gradients of the states, and for
+ * GRU the gradient of the recurrent product. One matrix product over all steps then gives the
+ * gradient of the recurrent kernel, and sums over (B, T) give those of the biases. */
 #include "recurrence.h"
 
 #include "build.h"
@@ -25,6 +37,7 @@ quern__recurring quern__recurring_of(const quern__call *call)
                            .gates = gates_of((int)a->i[QUERN__RECURRENCE_CELL]),
                            .lean = a->i[QUERN__RECURRENCE_LEAN] };
     const quern_tensor *next = call->in;
+    /* in the order in which quern__recur and inputs_back append them */
     r.kept = kept_of(r.cell);
     if (!back || again)
         r.z = next++;
@@ -61,11 +74,13 @@ static double simple(int function, double x)
     return function == QUERN__TANH ? tanh(x) : function == QUERN__RELU0 && x < 0 ? 0 : x;
 }
 
+/* The derivative of the simple cell's function, from its result y. */
 static double simple_grad(int function, double y)
 {
     return function == QUERN__TANH ? 1 - y * y : function == QUERN__RELU0 && y <= 0 ? 0 : 1;
 }
 
+/* Element i, or `none` if the optional array is missing. */
 static double at_or(const quern_tensor *t, int64_t i, double none)
 {
     return t ? quern__get(t, i) : none;
@@ -79,6 +94,8 @@ static double before(const quern_tensor *all, const quern_tensor *first, const q
              : quern__get(first, b * r->units + u);
 }
 
+/* Column `column` of h R + own bias, with h the state before step t. A decoder gives h R as an
+ * input. */
 static double recurrent_product(const quern__recurring *r, const quern_tensor *h, int64_t b,
                                 int64_t t, int64_t column)
 {
@@ -122,6 +139,8 @@ static made cell_reference(const quern__recurring *r, const quern_tensor *h, con
                    .kept = { zg, rg, z[3], ng } };
 }
 
+/* One unit of one step: stores the gates and the new states; a masked step repeats the old
+ * states. */
 static void step_reference(const quern__call *call, const quern__recurring *r, int64_t b, int64_t t,
                            int64_t u)
 {
@@ -138,6 +157,7 @@ static void step_reference(const quern__call *call, const quern__recurring *r, i
         quern__set(&call->out[QUERN__FORWARD_C], at, on ? now.c : before(c, r->c0, r, b, t, u));
 }
 
+/* The records of a call; a call without an axis has all of them. */
 static void records_of(const quern__call *c, const quern__recurring *r, int64_t *begin,
                        int64_t *end)
 {
@@ -159,7 +179,7 @@ static int recurrence_reference(const quern__call *c, int64_t begin, int64_t end
 /* ---- backward pass: dh and dc are carried from step to step in the outputs dh0 and dc0 ---- */
 
 typedef struct flowing {
-    quern_tensor *dz, *down, *dh, *dc;
+    quern_tensor *dz, *down, *dh, *dc; /* outputs; down, dc: NULL where the cell has none */
 } flowing;
 
 /* The backward pass of one unit at one step: gradients of its gates and of the state c. */
@@ -169,6 +189,7 @@ static void cell_back(const quern__recurring *r, const flowing *f, int64_t b, in
             z = step * r->gates * n + u;
     double dh = quern__get(f->dh, b * n + u), before_h = before(r->h, r->h0, r, b, t, u),
            a[4] = { 0 };
+    /* the gates: recomputed, or as the forward pass stored them */
     if (r->z)
         memcpy(a, cell_reference(r, r->h, r->c, b, t, u).kept, sizeof a);
     for (int k = 0; k < r->kept && r->left; k++)
@@ -177,6 +198,7 @@ static void cell_back(const quern__recurring *r, const flowing *f, int64_t b, in
         quern__set(f->dz, z, dh * simple_grad(r->function, quern__get(r->h, at)));
         quern__set(f->dh, b * n + u, 0);
     } else if (r->cell == QUERN__CELL_LSTM) {
+        /* with c' = f c + i g and h' = o tanh(c'); a[] is i, f, g, o; dc is the gradient of c' */
         double y = tanh(quern__get(r->c, at)),
                dc = quern__get(f->dc, b * n + u) + dh * a[3] * (1 - y * y);
         quern__set(f->dz, z, dc * a[2] * a[0] * (1 - a[0]));
@@ -186,6 +208,7 @@ static void cell_back(const quern__recurring *r, const flowing *f, int64_t b, in
         quern__set(f->dc, b * n + u, dc * a[1]);
         quern__set(f->dh, b * n + u, 0);
     } else {
+        /* a[] is z, r, the recurrent part of n, n; dn is the gradient before tanh */
         double dn = dh * (1 - a[0]) * (1 - a[3] * a[3]),
                grads[] = { dh * (before_h - a[3]) * a[0] * (1 - a[0]),
                            dn * a[2] * a[1] * (1 - a[1]), dn };
@@ -203,6 +226,7 @@ static void step_back(const quern__recurring *r, const flowing *f, int64_t b, in
 {
     int64_t n = r->units, columns = r->gates * n, step = b * r->steps + t;
     const quern_tensor *through = f->down ? f->down : f->dz;
+    /* dh and dc: what later steps passed back, and what the outputs of this step get */
     for (int64_t u = 0; u < n; u++) {
         quern__set(f->dh, b * n + u,
                    quern__get(f->dh, b * n + u) + quern__get(r->dh, step * n + u));
@@ -249,6 +273,7 @@ static int back_reference(const quern__call *c, int64_t begin, int64_t end)
 
 /* ---- the gradient as nodes ---- */
 
+/* An array of zeros, for an output that the loss does not use. */
 static quern__id zeros(quern__graph *g, const quern_shape *shape, int dtype)
 {
     return quern__broadcast(g, quern__graph_constant(g, 0, dtype), shape);
@@ -330,6 +355,7 @@ static void recurrence_gradient(quern__graph *g, const quern__node *node, const 
     const quern__op *op = again ? &quern__op_recurrence_again : &quern__op_recurrence_back;
     if (!quern__graph_node(g, op, op->name, in, n, &attr, shapes, dtypes, cell ? 4 : 3, out))
         return;
+    /* gradients of the inputs: z, the recurrent kernel, the states, the biases */
     quern__id through = cell == QUERN__CELL_GRU ? out[QUERN__BACK_DOWN] : out[QUERN__BACK_DZ];
     dx[0] = out[QUERN__BACK_DZ];
     dx[1] = quern__matmul(g, states_before(g, h0, h), through, true, false);
@@ -397,6 +423,7 @@ void quern__recur(quern__graph *g, const quern__recurrence *r, quern__id *h, que
     *h = *c = 0;
     if (!r->z || (!r->kernel && !r->own) || !r->h || (lstm && !r->c))
         return;
+    /* check the shapes: z (B, T, gates * units), kernel (units, gates * units), h (B, units) */
     quern_shape zs = *quern__shape_of(g, r->z), hs = *quern__shape_of(g, r->h), s = zs, left = zs,
                 work = hs;
     int64_t units = hs.dims[hs.rank - 1], wide = gates_of(r->cell) * units;
@@ -406,6 +433,7 @@ void quern__recur(quern__graph *g, const quern__recurrence *r, quern__id *h, que
         quern__graph_fail(g, QUERN_SHAPE, "the recurrent kernel does not fit");
         return;
     }
+    /* outputs: states, numbers for the backward pass, scratch, states c */
     s.dims[2] = units;
     bool lean = r->cell == QUERN__CELL_SIMPLE || quern__graph_is_lean(g);
     left.dims[1] = lean ? 1 : zs.dims[1];
@@ -421,6 +449,7 @@ void quern__recur(quern__graph *g, const quern__recurrence *r, quern__id *h, que
                      { r->bias, HAS_BIAS },
                      { r->own_bias, HAS_OWN_BIAS },
                      { r->mask, HAS_MASK } };
+    /* inputs: the required ones, then the optional ones with their bits */
     in[n++] = r->z;
     in[n++] = r->own ? r->own : r->kernel;
     if (r->own)

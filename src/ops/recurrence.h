@@ -43,7 +43,7 @@ typedef struct quern__recurring {
     int cell, function, gates,
         kept;  /* kept: arrays of `units` numbers per step for the backward pass */
     bool lean; /* the forward pass stores nothing for the backward pass */
-    int64_t records, steps, units;
+    int64_t records, steps, units; /* B, T, units */
     const quern_tensor *z, *kernel, *packed, *h0, *c0, *bias, *own_bias, *mask, *own;
     const quern_tensor *h, *c, *left, *dh, *dc,
         *forward; /* of the backward pass; forward: the kernel packed as in the forward pass */

@@ -1,11 +1,17 @@
 /* reduce: reductions: sums, means, extrema, argmax. Sums are in double and in C order, so that they
- * do not depend on threads. */
+ * do not depend on threads.
+ *
+ * A reduction is divided by records if it keeps the first axis, and by columns if it keeps only the
+ * last one. Every output is computed by one thread. The gradient of a sum is a broadcast, that of a
+ * mean a scaled one. The gradient of an extremum is divided among equal elements, as in
+ * TensorFlow. */
 #include "build.h"
 
 #include <math.h>
 
 /* ---- reduce ---- */
 
+/* Rows, columns or nothing, by the axes that are kept. */
 static int ways_reduce(const quern__graph *g, const quern__node *node)
 {
     int rank = quern__shape_of(g, node->in[0])->rank;
@@ -42,6 +48,7 @@ static walk walk_of(const quern_shape *s, uint32_t axes)
     return w;
 }
 
+/* The offset of index i of an array with these dimensions, in C order, by strides. */
 static int64_t place(int n, const int64_t *dims, const int64_t *strides, int64_t i)
 {
     int64_t at = 0;
@@ -127,6 +134,7 @@ const quern__op quern__op_reduce_grad = { .name = "reduce_grad",
                                           .ways = quern__ways_whole,
                                           .reference = reduce_grad_reference };
 
+/* The shape with size 1 along the reduced axes. */
 static quern_shape kept_shape(const quern_shape *s, uint32_t axes)
 {
     quern_shape out = *s;

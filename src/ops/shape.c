@@ -1,5 +1,9 @@
-/* shape: ops that move elements without computing: reshape (a view), broadcast, transpose, concat,
- * reverse, iota, slice and its gradient pad. */
+/* shape: ops that move elements without computing: reshape, rebatch and stop_gradient (views),
+ * broadcast, transpose, concat, reverse, iota, slice and its gradient pad.
+ *
+ * A view has the memory of its input, so its kernel never runs in a plan. concat, reverse, slice
+ * and pad treat an array as (outer, axis, inner): they copy runs of `inner` elements for each index
+ * of the axes before. They are divided by records if the axis is not the first one. */
 #include "build.h"
 
 #include <string.h>
@@ -16,6 +20,7 @@ static int64_t open_count(const quern_shape *s)
 
 /* ---- reshape ---- */
 
+/* The reference kernel of views, for tests that compute them in memory of their own. */
 static int copy_reference(const quern__call *c, int64_t begin, int64_t end)
 {
     (void)begin, (void)end;
@@ -84,6 +89,7 @@ quern__id quern__stop_gradient(quern__graph *g, quern__id x)
 
 /* ---- broadcast ---- */
 
+/* Along any axis. */
 static int ways_elements(const quern__graph *g, const quern__node *node)
 {
     (void)g, (void)node;
@@ -132,6 +138,7 @@ quern__id quern__broadcast(quern__graph *g, quern__id x, const quern_shape *shap
 
 /* ---- transpose: axis i[k] of x becomes axis k ---- */
 
+/* By records where the first axis stays in its place. */
 static int ways_transpose(const quern__graph *g, const quern__node *node)
 {
     (void)g;
@@ -145,6 +152,7 @@ static int transpose_reference(const quern__call *c, int64_t begin, int64_t end)
     quern__part p = quern__call_part(c, to, begin, end);
     for (int64_t k = from->rank - 1, s = 1; k >= 0; s *= from->dims[k--])
         stride[k] = s;
+    /* i to the indices of the result, last axis first, and these to the element of x */
     for (int64_t i = p.start; i < p.start + p.length; i++) {
         int64_t at = 0, rest = i;
         for (int k = to->rank - 1; k >= 0; rest /= to->dims[k--])
@@ -183,6 +191,7 @@ quern__id quern__transpose(quern__graph *g, quern__id x, const int *permutation)
 
 /* ---- concat: i[0] axis ---- */
 
+/* By records where the axis of the op is not the first one. */
 static int ways_concat(const quern__graph *g, const quern__node *node)
 {
     (void)g;
@@ -355,6 +364,7 @@ static int slice_or_pad(const quern__call *c, int64_t begin, int64_t end, bool p
         int64_t per = outer / whole->shape.dims[0];
         first = begin * per, last = end * per;
     }
+    /* bytes of a whole axis, of the part, and before the part */
     size_t row = (size_t)(a->i[QUERN__SLICE_WHOLE] * inner) * size,
            cut = (size_t)(a->i[QUERN__SLICE_PART] * inner) * size,
            skip = (size_t)(a->i[QUERN__SLICE_BEGIN] * inner) * size;

@@ -1,6 +1,12 @@
 /* softmax: ops over classes, the last axis: softmax, log softmax, sparsemax, one-hot, and
  * cross-entropy from logits, which is fused so that it is exact where softmax saturates. Rows are
- * independent. */
+ * independent, so all ops are divided by records.
+ *
+ * All of them use log_sum: the maximum m of a row and log(sum(exp(x - m))). With it, log softmax(x)
+ * = x - m - log sum, and no exponential overflows.
+ *
+ * A cross-entropy has the gradient (softmax - target) dy. It recomputes the softmax from the
+ * logits, so the forward pass stores nothing. */
 #include "build.h"
 
 #include <math.h>
@@ -97,6 +103,7 @@ const quern__op quern__op_log_softmax_grad = { .name = "log_softmax_grad",
                                                .ways = quern__ways_rows,
                                                .reference = log_softmax_grad_reference };
 
+/* A gradient node with inputs y (or x) and dy, in the shape of y. */
 static quern__id softmax_family_grad(quern__graph *g, const quern__op *op, quern__id y,
                                      quern__id dy)
 {
@@ -249,6 +256,7 @@ static int64_t label_of(const quern__call *c, const quern_tensor *labels, int64_
         return -1;
     if (label >= 0 && label < (double)n && label == floor(label))
         return (int64_t)label;
+    /* the record of the row, for the message */
     int64_t rows = quern_shape_count(&labels->shape), batch = c->run->batch > 0 ? c->run->batch : 1;
     int64_t per = rows / batch > 0 ? rows / batch : 1;
     quern__call_fault(c, QUERN_INVALID, row / per, label, (double)(n - 1), "label");
@@ -366,6 +374,7 @@ static void crossentropy_gradient(quern__graph *g, const quern__node *node, cons
     quern_shape kept = *quern__shape_of(g, logits);
     dx[1] = quern__build(g, &quern__op_crossentropy_grad, (quern__id[]){ targets, logits, dy }, 3,
                          NULL, &kept, quern__dtype_of(g, logits));
+    /* targets from the data need no gradient */
     if (quern__graph_value(g, targets)->kind == QUERN__VALUE_BATCH)
         return;
     kept.dims[kept.rank - 1] = 1;

@@ -1,6 +1,10 @@
 /* tally: counts for metrics: predictions above thresholds against truths, and confusion matrices.
  * Counts are in double, in the order of the records, and have no gradient. Formulas:
- * keras-team/keras 3, keras.src.metrics.metrics_utils. */
+ * keras-team/keras 3, keras.src.metrics.metrics_utils.
+ *
+ * The table of a tally is (4, thresholds, labels): true positives, false positives, true negatives,
+ * false negatives. Evenly spaced thresholds take one pass over the predictions, plus one over the
+ * table. Other thresholds are compared one by one. */
 #include "build.h"
 
 #include <math.h>
@@ -28,16 +32,19 @@ static void tally_evenly(const quern__call *c, int64_t n, int64_t labels, bool f
         if (at >= 0 || first_below)
             (truth ? positive : negative)[(at > 0 ? at : 0) * labels + label] += w;
     }
+    /* a prediction in a later bucket is above earlier thresholds too */
     for (int64_t k = n * labels - labels - 1; k >= 0; k--) {
         positive[k] += positive[k + labels];
         negative[k] += negative[k + labels];
     }
+    /* the negatives are the totals less the positives; the totals are in row 0, so it comes last */
     for (int64_t k = n * labels - 1; k >= 0; k--) {
         tn[k] = tn[k % labels] - negative[k];
         fn[k] = fn[k % labels] - positive[k];
     }
 }
 
+/* Counts for any thresholds: each prediction against each threshold, in float32 as in Keras. */
 static void tally_each(const quern__call *c, int64_t n, int64_t labels, double *out)
 {
     for (int64_t i = 0, count = quern_shape_count(&c->in[1].shape); i < count; i++) {
@@ -138,6 +145,7 @@ static int keep_top_reference(const quern__call *c, int64_t begin, int64_t end)
     int64_t n = c->in[0].shape.dims[c->in[0].shape.rank - 1], most = c->attr->i[0];
     quern__part p = quern__call_part(c, &c->out[0].shape, begin, end);
     for (int64_t r = p.start / n; r < (p.start + p.length) / n; r++) {
+        /* selection of the next largest element, `most` times */
         for (int64_t k = 0; k < n; k++)
             quern__set(&c->out[0], r * n + k, -1e10);
         double last = INFINITY; /* value and index of the last kept element: the next is smaller, or

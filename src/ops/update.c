@@ -1,6 +1,10 @@
 /* update: ops that change variables: assign, append, and one step of each basic optimizer. The
  * first inputs are the old contents of the variables, the first outputs the new contents, in the
- * same memory. Formulas: keras-team/keras 3, keras.src.optimizers. */
+ * same memory. Formulas: keras-team/keras 3, keras.src.optimizers.
+ *
+ * The plan knows from `updates` of the row which inputs are written. It runs such a node after all
+ * other readers of the old content. An optimizer step is one op, so that a weight and its slots are
+ * read and written once. */
 #include "build.h"
 
 #include <math.h>
@@ -65,6 +69,7 @@ quern__id quern__assign(quern__graph *g, quern__variable *v, quern__id x)
               in[2] = { before, own }, out;
     if (!own)
         return 0;
+    /* a second assignment in the same step reads the result of the first one */
     if (!before)
         return change(g, &quern__op_assign, &v, 1, &own, 1, NULL);
     if (!quern__graph_node(g, &quern__op_assign, "assign", in, 2, NULL, &v->shape, &v->dtype, 1,
@@ -79,6 +84,7 @@ quern__id quern__assign(quern__graph *g, quern__variable *v, quern__id x)
 static int append_reference(const quern__call *c, int64_t begin, int64_t end)
 {
     const quern_shape *whole = &c->out[0].shape, *part = &c->in[2].shape;
+    /* a decoder's states: `position` steps are filled, and x has `steps` more */
     double position = quern__get(&c->in[1], 0);
     int64_t room = whole->dims[1], steps = part->dims[1], first = c->axis < 0 ? 0 : begin,
             last = c->axis < 0 ? whole->dims[0] : end;
@@ -219,6 +225,7 @@ static int adam_reference(const quern__call *c, int64_t begin, int64_t end)
            epsilon = f[QUERN__ADAM_EPSILON], decay = f[QUERN__ADAM_DECAY];
     int n = c->n_in - (c->attr->i[QUERN__ADAM_HAS_SQUARES] != 0);
     double t = quern__get(&c->in[n - 1], 0) + 1, rate = quern__get(&c->in[n - 2], 0);
+    /* both bias corrections as one factor of the rate (Kingma and Ba, 2015, section 2) */
     double alpha = rate * sqrt(1 - pow(beta_2, t)) / (1 - pow(beta_1, t));
     const quern_tensor *gradient = &c->in[n - 3],
                        *squares = c->attr->i[QUERN__ADAM_HAS_SQUARES] ? &c->in[n] : NULL;

@@ -1,8 +1,13 @@
 /* Arena layout: live ranges with sizes become offsets such that values that are live at the same
- * time do not overlap (dynamic storage allocation). First fit is run over several orders of the
- * ranges, until the height is within 1 % of the lower bound: the largest sum of live values in one
- * phase. After the four sorted orders, local search moves one range to the front of the best order.
- */
+ * time do not overlap (dynamic storage allocation). A range is a rectangle: its phases wide, its
+ * bytes high. Only offsets are free.
+ *
+ * First fit is run over several orders of the ranges, until the height is within 1 % of the lower
+ * bound: the largest sum of live values in one phase. First come four sorted orders. Then local
+ * search moves one range of the last order towards its front. The best offsets are kept. The random
+ * choices of the search are hashes of the try's number, so the layout is deterministic.
+ *
+ * One first fit takes O(n²) for n ranges; most_work limits the total. */
 #include "plan.h"
 
 #include <string.h>
@@ -12,10 +17,11 @@ enum { alignment = 64, most_tries = 400, enough_percent = 1, most_work = 4000000
 typedef struct placing {
     quern__live_range *ranges;
     int n;
-    int *order, *placed, *best_order;
-    int64_t *best;
+    int *order, *placed, *best_order; /* ranges to fill; placed ones by offset; last order */
+    int64_t *best;                    /* by range: the offset in the best layout */
 } placing;
 
+/* Whether two ranges are live in a common phase. */
 static bool live_together(const quern__live_range *a, const quern__live_range *b)
 {
     return a->start <= b->end && b->start <= a->end;
@@ -29,6 +35,8 @@ static size_t place_first_fit(placing *p, size_t best)
     int n_placed = 0;
     for (int k = 0; k < p->n && height < best; k++) {
         quern__live_range *next = &p->ranges[p->order[k]];
+        /* raise the offset above each placed range that is live at the same time, until a gap is
+         * large enough */
         size_t at = 0;
         for (int i = 0; i < n_placed; i++) { /* in order of offsets */
             const quern__live_range *other = &p->ranges[p->placed[i]];
@@ -38,6 +46,7 @@ static size_t place_first_fit(placing *p, size_t best)
                 at = (size_t)other->offset + other->bytes;
         }
         next->offset = (int64_t)at;
+        /* insert into the list of placed ranges, sorted by offset */
         int i = n_placed++;
         for (; i > 0 && p->ranges[p->placed[i - 1]].offset > next->offset; i--)
             p->placed[i] = p->placed[i - 1];
@@ -47,7 +56,7 @@ static size_t place_first_fit(placing *p, size_t best)
     return height;
 }
 
-/* Sort keys, largest first: size, size × length, length, start. Ties keep their order. */
+/* Sort keys, largest first: size, size × length, length, earliest start. Ties keep their order. */
 static double sort_key(const quern__live_range *x, int by)
 {
     double length = (double)x->end - (double)x->start + 1;
@@ -75,6 +84,7 @@ static void sort_ranges(placing *p, int by)
         }
 }
 
+/* Stores the layout of this try if it is the best so far. */
 static void keep_best(placing *p, size_t height, size_t *best)
 {
     if (height >= *best)
@@ -85,8 +95,9 @@ static void keep_best(placing *p, size_t height, size_t *best)
         p->best[k] = p->ranges[k].offset;
 }
 
-/* Local search: the topmost range moves to the front of the order, because a late range gets a high
- * offset. Every second try moves a pseudo-random range instead. */
+/* Local search: the topmost range of the best layout moves towards the front of the order, because
+ * a late range gets a high offset. Every second try moves a pseudo-random range instead. Every
+ * third try moves it to the front, the others half of the way. */
 static void promote_range(placing *p, size_t best, int64_t number)
 {
     int at = 0;
@@ -101,6 +112,7 @@ static void promote_range(placing *p, size_t best, int64_t number)
     p->order[to] = own;
 }
 
+/* Fills `live` with the bytes of each phase by a running sum. Returns the largest. */
 static size_t lower_bound(const quern__live_range *ranges, int n, int n_phases, size_t *live)
 {
     size_t most = 0, now = 0;
@@ -130,6 +142,7 @@ int quern__plan_arena_layout(quern__live_range *ranges, int n, int n_phases, siz
         p.placed = p.order + count;
         p.best_order = p.placed + count;
         out->bound = lower_bound(ranges, n, n_phases, live);
+        /* the number of tries falls with the square of the number of ranges */
         size_t enough = out->bound + out->bound / 100 * enough_percent;
         int64_t tries = most_work / (1 + (int64_t)n * n);
         tries = tries < 4 ? 4 : tries > most_tries ? most_tries : tries;

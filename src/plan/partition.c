@@ -1,7 +1,13 @@
 /* Partitioning: the axis along which a node is divided and the size of its blocks. The ways that
- * the op's row allows, the blocks of its inputs, and the shapes decide; the number of threads does
- * not, so results do not depend on it. A node takes over the blocks of an input where it can: then
- * no barrier is needed between the two. */
+ * the op's row allows, the blocks of its inputs, and the shapes decide. The number of threads does
+ * not, so results do not depend on it.
+ *
+ * A node takes over the blocks of an input where it can: then no barrier is needed between the two.
+ * plan.c calls quern__plan_partition for each node in graph order, so the inputs are partitioned
+ * first. Shapes are those of a full batch.
+ *
+ * A product (B, N) has column blocks if N fills at least two of them, otherwise row blocks. A
+ * product over sequences (B, T, N) and the gradient of its weight have row blocks. */
 #include "plan.h"
 
 enum {
@@ -95,6 +101,7 @@ quern__partition quern__plan_partition(const quern__graph *g, const quern__node 
     if (ways == QUERN__WAY_PRODUCT)
         return out.dims[last] >= 2 * panel && last > 0 ? (quern__partition){ last, panel }
                                                        : row_partition(&out, open, 0);
+    /* ops that fix their own blocks */
     if (ways == QUERN__WAY_EIGHTHS)
         return (quern__partition){ 0, (out.dims[0] + 7) / 8 };
     if (node->op->slice)
@@ -113,6 +120,7 @@ quern__partition quern__plan_partition(const quern__graph *g, const quern__node 
         if (same)
             return (quern__partition){ axis, s.grain };
     }
+    /* no input has suitable blocks: start new ones, but leave small arrays whole */
     if (ways == QUERN__WAY_COLUMNS)
         return out.dims[last] >= 2 * panel ? (quern__partition){ last, panel }
                                            : (quern__partition){ -1, 0 };
@@ -134,6 +142,7 @@ int quern__plan_access(const quern__graph *g, const quern__node *node, int axis,
             return -1;
         return (axis == 0) != transposed ? 0 : in.rank - 1;
     }
+    /* the same axis of the input, where its size agrees; elementwise shapes align to the right */
     int own = ways == QUERN__WAY_ROWS      ? 0
               : ways == QUERN__WAY_COLUMNS ? in.rank - 1
                                            : axis - (out.rank - in.rank);

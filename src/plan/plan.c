@@ -1,5 +1,15 @@
 /* Makes the plan in passes: dead-node elimination, views, partitioning, scheduling, weight layout,
- * in-place ops, live ranges, arena layout, and the list of calls that a step executes. */
+ * in-place ops, live ranges, arena layout, and the list of calls that a step executes.
+ *
+ * quern__planner (planner.h) holds the arrays that passes share; it exists only during planning.
+ * Nodes and values are numbers, so most results are arrays indexed by node or value id.
+ *
+ * Two maps between values matter. `views` maps a view (reshape) to the value whose memory it shows.
+ * `root` starts equal; an in-place op then also maps to the owner of its input's memory. Only a
+ * root has an offset in the arena.
+ *
+ * The tensors of a call are consecutive: inputs first, then outputs. The loops over n_in + n_out
+ * tensors of call.in rely on it. */
 #include "planner.h"
 
 #include "base/isa.h"
@@ -8,6 +18,7 @@
 
 void quern__plan_mark(const quern__graph *g, const quern__id *outputs, int n_outputs, bool *live)
 {
+    /* inputs precede their users, so one walk from the end is enough */
     for (int n = quern__graph_nodes(g) - 1; n >= 0; n--) {
         const quern__node *node = quern__graph_node_at(g, n);
         for (int k = 0; k < n_outputs; k++)
@@ -45,6 +56,7 @@ static void find_roots(quern__planner *m)
                 m->uses[root[node->gate]]++;
         }
     }
+    /* two more uses, so that no op takes over the memory of an output of the plan */
     for (int k = 0; k < m->n_outputs; k++)
         m->uses[root[m->outputs[k]]] += 2;
     memcpy(m->views, root, ((size_t)m->n_values + 1) * sizeof *root);
@@ -64,6 +76,7 @@ void quern__lists_done(quern__lists *l, int n)
     l->first[0] = 0;
 }
 
+/* Fills m->readers: pass 0 counts the readers of each value, pass 1 writes the lists. */
 static int find_readers(quern__planner *m, quern_error *err)
 {
     for (int pass = 0; pass < 2; pass++) {
@@ -117,6 +130,8 @@ static void share_in_place(quern__planner *m)
     }
 }
 
+/* The live range of each root value, in phases. It covers the whole phase of the first write and of
+ * the last read, because threads run a phase at different speeds. */
 static void lifetimes(quern__planner *m)
 {
     for (int id = 0; id <= m->n_values; id++)
@@ -179,6 +194,7 @@ static void count_gradients(quern__plan *p, const quern__live_range *ranges, int
             p->gradient_bytes += ranges[k].bytes;
 }
 
+/* Runs the arena layout and stores its results in the plan. */
 static int place_values(quern__planner *m, quern_error *err)
 {
     quern__plan *p = m->p;
@@ -213,6 +229,7 @@ static int make_calls(quern__planner *m, quern_error *err)
     p->tensors = quern__zalloc(count + 1, sizeof *p->tensors);
     if (!p->tensors)
         return quern__fail_memory(err, count * sizeof *p->tensors);
+    /* the call of each entry: shapes for a full batch; quern__plan_bind sets the addresses */
     quern_tensor *t = p->tensors;
     for (int e = 0; e < p->n_entries; e++) {
         quern__entry *entry = &p->entries[e];
@@ -240,12 +257,14 @@ static int make_calls(quern__planner *m, quern_error *err)
                 entry->call.panelled |= 1u << (k < node->n_in ? k : 16 + k - node->n_in);
             }
         }
+        /* the fastest kernel that accepts the call, and what it costs */
         entry->kernel = quern__kernel_for(&entry->call, &entry->kernel_name);
         p->seconds +=
             quern__plan_seconds(m->g, quern__graph_value(m->g, node->out[0])->node, p->capacity);
         size_t stack = quern__kernel_stack(&entry->call);
         p->stack_bytes = stack > p->stack_bytes ? stack : p->stack_bytes;
     }
+    /* constants are stored in their dtype, where quern__plan_address finds them */
     for (int id = 1; id <= m->n_values; id++) {
         const quern__value *v = quern__graph_value(m->g, id);
         quern_tensor number = { .dtype = v->dtype, .data = &p->constants[id] };
@@ -275,6 +294,7 @@ static int run_passes(quern__planner *m, quern_error *err)
         err); /* an unknown instruction set is reported here, before kernels are chosen */
     if (status < 0)
         return status;
+    /* what runs, in which blocks, who reads it, and in which order */
     quern__plan_mark(m->g, m->outputs, m->n_outputs, m->live);
     find_roots(m);
     status = find_readers(m, err);
@@ -286,8 +306,10 @@ static int run_passes(quern__planner *m, quern_error *err)
         quern__plan_weight_layout(m->g, m->live, m->outputs, m->n_outputs, m->splits, m->p, err);
     if (status < 0)
         return status;
+    /* where values are stored */
     share_in_place(m);
     lifetimes(m);
+    /* merged phases make live ranges longer: compute them once more */
     if (m->low_memory) {
         status = quern__planner_merge(m, err);
         lifetimes(m);
@@ -330,6 +352,7 @@ quern__plan *quern__plan_new_with(const quern__graph *g, const quern__id *output
     }
     int status = ok ? QUERN_OK : quern__fail_memory(err, v * 64);
     if (ok) {
+        /* these arrays share an allocation with the one before them */
         m.done = m.live + n;
         m.end = m.start + v;
         m.uses = m.end + v;
@@ -404,6 +427,7 @@ void *quern__plan_address(const quern__plan *p, quern__id id, void *arena, void 
 
 void quern__plan_bind(quern__plan *p, void *arena, void *const *arrays)
 {
+    /* a step writes these variables in the layout of the plan */
     for (int e = 0; e < p->n_entries; e++) {
         const quern__node *node = p->entries[e].node;
         for (int k = 0; k < node->n_in + node->n_out; k++)

@@ -13,20 +13,20 @@
 typedef struct quern__entry {
     quern__call call;
     quern__kernel *kernel;
-    const char *kernel_name;
-    const quern__node *node;
-    int64_t grain;     /* block size along the call's axis */
-    quern_tensor gate; /* the call is skipped when it is 0; data NULL: the call has no gate */
-    bool barrier;      /* all threads meet before this call */
-    int32_t phase;
+    const char *kernel_name; /* static, for profiles */
+    const quern__node *node; /* borrowed from the graph */
+    int64_t grain;           /* block size along the call's axis */
+    quern_tensor gate;       /* the call is skipped when it is 0; data NULL: the call has no gate */
+    bool barrier;            /* all threads meet before this call */
+    int32_t phase;           /* barriers before this entry */
 } quern__entry;
 
 typedef struct quern__plan {
     const quern__graph *graph;
     int64_t capacity, batch; /* records: the largest batch, the present batch */
-    int n_entries, n_phases;
-    quern__entry *entries;
-    size_t arena_bytes; /* of all values except variables, inputs of the batch and constants */
+    int n_entries, n_phases; /* a phase ends at each barrier */
+    quern__entry *entries;   /* in the order of execution */
+    size_t arena_bytes;      /* of all values except variables, inputs of the batch and constants */
     size_t lower_bound_bytes; /* lower bound of the arena: the largest sum of live values in one
                                  phase */
     size_t gradient_bytes;    /* of that sum: gradients that an update reads */
@@ -36,8 +36,8 @@ typedef struct quern__plan {
     int64_t *offset;          /* by value id: offset in the arena; -1: the value is elsewhere */
     quern__id *root;          /* by value id: the value whose memory it uses */
     double *constants;        /* by value id */
-    int64_t *panels; /* by value id: columns of a panel in the blocked layout; 0: C order */
-    quern_tensor *tensors;
+    int64_t *panels;       /* by value id: columns of a panel in the blocked layout; 0: C order */
+    quern_tensor *tensors; /* of all calls: inputs, then outputs, call by call */
 } quern__plan;
 
 /* Plans what `outputs` and the updates of variables need. Borrows the graph. Returns new. */

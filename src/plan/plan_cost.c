@@ -1,5 +1,9 @@
-/* A rough cost model (roofline): a node is bound by its products or by memory. Plans are compared
- * by it; nothing else uses it. */
+/* A rough cost model (roofline; Williams, Waterman and Patterson, 2009). A node is bound by its
+ * products or by memory, whichever takes longer. The memory budget compares plans by it, and
+ * recomputation cuts and weighs stages by it; nothing else uses it.
+ *
+ * The inputs and outputs count once each, as if none of them were in a cache. A view costs
+ * nothing. */
 #include "plan.h"
 
 enum { most_values = 24 };

@@ -1,10 +1,13 @@
 /* The fast schedule: every node that needs no barrier joins the present phase; then a barrier opens
  * the next phase. It minimises the number of barriers. schedule_low_memory.c minimises live ranges
- * instead. Both give the same bits.
+ * instead. Both are bit-identical.
  *
- * A node is ready when its inputs and its gate were written, and, where it updates a variable in
- * place, when every reader of the old content has run. It needs a barrier when it reads a block of
- * another owner in the present phase. */
+ * A node is ready when its inputs and its gate were written. Where it updates a variable in place,
+ * every reader of the old content must also have run. It needs a barrier when it reads a block of
+ * another owner in the present phase.
+ *
+ * quern__planner_ready is the rule; quern__planner_merge uses it too. The loop scans the nodes in
+ * graph order until a scan adds none, then it starts the next phase. */
 #include "planner.h"
 
 quern_shape quern__planner_shape(const quern__planner *m, quern__id id)
@@ -29,8 +32,10 @@ int quern__planner_ready(const quern__planner *m, int n, int phase)
     int state = 1, gate = node->gate ? quern__graph_value(m->g, m->views[node->gate])->node : -1;
     if (gate >= 0 && !m->done[gate])
         return -1;
+    /* every thread reads the gate, so its writer must be in an earlier phase */
     if (gate >= 0 && m->phase[gate] == phase)
         state = 0;
+    /* the producers of the inputs */
     for (int i = 0; i < node->n_in; i++) {
         quern__id r = m->views[node->in[i]];
         const quern__value *v = quern__graph_value(m->g, r);
@@ -67,6 +72,7 @@ int quern__schedule_fast(quern__planner *m, quern_error *err)
     }
     for (; left; phase++) {
         int before = placed, moved = 1, waiting = 0;
+        /* scan until no node joins this phase; `waiting` counts nodes that need a barrier first */
         while (moved) {
             moved = waiting = 0;
             for (int n = 0; n < m->n_nodes; n++) {

@@ -1,7 +1,15 @@
 /* The low-memory schedule: list scheduling in which the ready node that frees most bytes runs
  * first, else the first in graph order. Every entry is a phase of its own, so live ranges are
  * minimal. Afterwards consecutive entries that need no barrier are merged into one phase where that
- * does not raise the peak, so that threads meet less often. */
+ * does not raise the peak, so that threads meet less often.
+ *
+ * A node is ready when its count of predecessors in `waits` is 0. Predecessors are the producers of
+ * its inputs and of its gate, and the readers of a variable that it updates. The lists of
+ * successors are built in two passes: pass 0 counts, pass 1 fills.
+ *
+ * The ready list is sorted by node, so ties follow the graph order and the result is deterministic.
+ * `more` caches the growth of each ready node. finish_node() recomputes it only for readers of the
+ * inputs of the finished node. */
 #include "planner.h"
 
 #include <string.h>
@@ -18,6 +26,7 @@ typedef struct scheduler {
     int64_t *more;  /* by ready node: its growth */
 } scheduler;
 
+/* Whether the node is an entry of the plan: it is needed, and it computes something. */
 static bool node_runs(const quern__planner *m, int n)
 {
     return m->live[n] && !quern__graph_node_at(m->g, n)->op->view;
@@ -55,6 +64,7 @@ static void find_waits(scheduler *t, int n, int pass)
     }
 }
 
+/* Fills `waits` and the lists of successors. Returns false without memory. */
 static bool find_order(scheduler *t)
 {
     quern__planner *m = t->m;
@@ -91,6 +101,7 @@ static int64_t byte_growth(const scheduler *t, const quern__node *node)
     return more;
 }
 
+/* Adds a node to the ready list, sorted by node. */
 static void heap_insert(scheduler *t, int n)
 {
     t->more[n] = byte_growth(t, quern__graph_node_at(t->m->g, n));
@@ -116,6 +127,7 @@ static int next_of(scheduler *t)
     return n;
 }
 
+/* After node n ran: its inputs have one reader less, and successors may become ready. */
 static void finish_node(scheduler *t, int n)
 {
     quern__planner *m = t->m;
@@ -136,6 +148,7 @@ static void finish_node(scheduler *t, int n)
             heap_insert(t, t->later.list[i]);
 }
 
+/* The initial state: no value was read, and nodes without predecessors are ready. */
 static void build_schedule(scheduler *t)
 {
     quern__planner *m = t->m;
@@ -157,6 +170,7 @@ int quern__schedule_low_memory(quern__planner *m, quern_error *err)
     scheduler t = { .m = m, .bytes = quern__zalloc(values + nodes, sizeof *t.bytes) };
     int32_t *room = quern__zalloc(values + 4 * nodes, sizeof *room);
     int placed = 0, wanted = 0, status = QUERN_OK;
+    /* two allocations, divided into the arrays of the scheduler */
     if (room && t.bytes) {
         t.more = t.bytes + values;
         t.left = room;
@@ -219,12 +233,14 @@ int quern__planner_merge(quern__planner *m, quern_error *err)
     int64_t *live = quern__zalloc(2 * n, sizeof *live), within = 0;
     if (!live)
         return quern__fail_memory(err, 2 * n * sizeof *live);
+    /* `within`: bytes live in the phase so far; values that die inside it count until its end */
     int64_t *made = live + n, most = count_living(m, live, made);
     int32_t phase = -1;
     for (int i = 0; i < m->n_nodes; i++)
         m->done[i] = !node_runs(m, i);
     for (int e = 0; e < p->n_entries; e++) {
         int node = quern__graph_value(m->g, p->entries[e].node->out[0])->node;
+        /* a new phase: at the first entry, above the peak, or where the entry needs a barrier */
         bool apart =
             phase < 0 || within + made[e] > most || quern__planner_ready(m, node, phase) != 1;
         phase += apart;

@@ -2,7 +2,12 @@
  * C order their parts of a row are neighbours, and the hardware prefetcher of one core fetches
  * lines that another core writes (false sharing). A weight that only products read and only the
  * optimizer updates therefore uses a blocked layout: N / 64 panels of (K, 64). Its optimizer slots
- * and its gradient, its weight group, use the same layout. */
+ * and its gradient, its weight group, use the same layout.
+ *
+ * A group is eligible when each member has one layout for all readers and writers. The products
+ * read the weight as right factor, not transposed, in column blocks. The gradient comes from a
+ * product in column blocks that the update alone reads. No member is a view or an output of the
+ * plan. */
 #include "plan.h"
 
 enum { smallest = 1 << 12 };
@@ -12,10 +17,11 @@ typedef struct search {
     const bool *live;
     const quern__id *root, *outputs;
     int n_outputs, n_nodes;
-    const quern__partition *splits;
+    const quern__partition *splits; /* by root value */
     int64_t capacity;
 } search;
 
+/* Whether the node writes a matrix in column blocks. */
 static bool divided_by_columns(const search *l, const quern__node *node)
 {
     quern__partition s = l->splits[node->out[0]];
@@ -29,6 +35,8 @@ typedef struct weight_group {
     bool fits;
 } weight_group;
 
+/* Whether the node is a product that reads input i, its right factor, in column blocks of its
+ * own. */
 static bool product_reads(const search *l, const quern__node *node, int i)
 {
     quern__partition s = l->splits[node->out[0]];
@@ -79,6 +87,7 @@ static bool update_fits(const search *l, const quern__node *node)
     return divided_by_columns(l, node);
 }
 
+/* Checks all readers of a weight. At most one may update it; the others must be products. */
 static weight_group find_weight_group(const search *l, quern__id weight)
 {
     weight_group f = { .weight = weight, .update = -1, .fits = true };
@@ -127,6 +136,7 @@ int quern__plan_weight_layout(const quern__graph *g, const bool *live, const que
                  .n_nodes = quern__graph_nodes(g),
                  .splits = splits,
                  .capacity = p->capacity };
+    /* large float32 matrices whose columns divide into at least two panels */
     for (quern__id id = 1; id <= quern__graph_values(g); id++) {
         const quern__value *v = quern__graph_value(g, id);
         const int64_t width = QUERN__PANEL;
@@ -138,6 +148,7 @@ int quern__plan_weight_layout(const quern__graph *g, const bool *live, const que
         if (f.fits)
             mark_group(&l, &f, width, p->panels);
     }
+    /* the copies of the variables in the blocked layout */
     for (quern__id id = 1; id <= quern__graph_values(g); id++) {
         const quern__value *v = quern__graph_value(g, id);
         if (p->panels[id] && v->variable && !quern__variable_divide(v->variable, p->panels[id]))

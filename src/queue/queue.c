@@ -1,10 +1,8 @@
-/* The ring: ticket t uses slot t mod `slots`, from the moment a reader takes the ticket until
- * the trainer releases the batch.
- * A reader thread takes the next ticket under the lock, fills the slot without the lock, and
- * marks it `made`. The trainer waits for the slot of its next ticket. One lock protects all
- * fields; the source is never called while it is held.
- * Random access: any reader fills any ticket. Sequential: `advancing` admits one reader at a
- * time, so tickets are filled in order. */
+/* The prefetch queue; ring.h describes its slots, their states and the lock. A reader takes a
+ * ticket under the lock, fills the slot without it, and sets `made`. The trainer waits for its next
+ * ticket. Random access: any reader fills any ticket. Sequential: `advancing` admits one reader at
+ * a time. The source reads records without the lock; quern__queue_begin resets it under the lock,
+ * when no reader works. */
 #include "ring.h"
 
 #include <string.h>
@@ -38,7 +36,7 @@ size_t quern__queue_bytes(const quern__queue_opts *o)
     return bytes * (size_t)(o->depth + (o->workers ? o->workers : 1));
 }
 
-static bool indexed(const quern__queue *q) { return q->g->ops->read != NULL; }
+static bool indexed(const quern__queue *q) { return q->g->ops->read != NULL; } /* random access */
 
 /* Random access: tickets of one pass. */
 static int64_t per_pass(const quern__queue *q)

@@ -1,5 +1,15 @@
-/* Waits for a batch and reports stalls. A wait that exceeds quern__queue_patience is logged. A
- * wait that exceeds stall_timeout is an error: the run ends, and the stuck reader is detached. */
+/* Waits for a batch, reports stalls, and ends the queue.
+ *
+ * The trainer's thread waits in quern__queue_wait. A wait that exceeds quern__queue_patience is
+ * logged once. A wait that exceeds the generator's stall_timeout is an error: the run ends, and the
+ * stuck reader is detached.
+ *
+ * The message comes from the activity that each reader publishes (source/activity.c). It names the
+ * file, the line or record, and the number of prefetched batches.
+ *
+ * Two ways end a queue. quern__queue_end cancels the source, joins all readers and frees
+ * everything. quern__queue_abandon lets a detached thread do the same. The generator then has a
+ * reference, because the stuck reader still uses its data. */
 #include "ring.h"
 
 #include <math.h>
@@ -7,6 +17,7 @@
 
 double quern__queue_patience = 30;
 
+/* The time in `seconds` from now, on the monotonic clock, as pthread_cond_timedwait expects it. */
 static struct timespec deadline_after(double seconds)
 {
     struct timespec t;
@@ -26,6 +37,7 @@ static void describe_wait(const quern__queue *q, const quern__slot *s, double se
 {
     char where[256];
     int ready = 0;
+    /* a ticket that no reader has taken waits for the readers in general: the first one is named */
     bool begun = q->taken < q->next;
     for (int k = 0; k < q->slots; k++)
         ready += q->ring[k].made && q->ring[k].status == QUERN_OK;
@@ -52,6 +64,7 @@ static void wait_once(quern__queue *q, double seconds)
 
 int quern__queue_wait(quern__queue *q, const quern__slot *s, quern_error *err)
 {
+    /* `watches`: the source reports its own timeout, so the wait is only logged here */
     bool fatal = q->g->stall_timeout > 0 && !q->g->watches, told = false;
     double patience = fatal ? q->g->stall_timeout : quern__queue_patience;
     double since = quern__now();
@@ -79,6 +92,7 @@ int quern__queue_wait(quern__queue *q, const quern__slot *s, quern_error *err)
 
 void quern__queue_end(quern__queue *q)
 {
+    /* wake the readers: those that wait for a ticket see `stop`, one in the source is canceled */
     pthread_mutex_lock(&q->lock);
     q->stop = true;
     pthread_cond_broadcast(&q->changed);
@@ -90,6 +104,7 @@ void quern__queue_end(quern__queue *q)
     for (int k = 0; k < q->running; k++)
         pthread_mutex_destroy(&q->readers[k].doing.lock);
     quern__free(q->readers);
+    /* no thread uses the source any more: end the run of the generator */
     if (q->g && q->g->ops->close)
         q->g->ops->close(q->g);
     if (q->g) {
@@ -100,6 +115,7 @@ void quern__queue_end(quern__queue *q)
             q->g->position.size = 0;
         __atomic_clear(&q->g->taken, __ATOMIC_RELEASE);
     }
+    /* free the batches */
     if (q->ring)
         for (int k = 0; k < q->slots; k++) {
             quern__free(q->ring[k].batch.weights);
@@ -118,6 +134,7 @@ void quern__queue_end(quern__queue *q)
     quern__free(q);
 }
 
+/* The detached thread of quern__queue_abandon: waits for the readers, then drops the reference. */
 static void *abandon_thread(void *queue)
 {
     quern__queue *q = queue;
@@ -130,6 +147,7 @@ static void *abandon_thread(void *queue)
 void quern__queue_abandon(quern__queue *q)
 {
     pthread_t thread;
+    /* the caller may free its generator before the stuck reader returns */
     quern__generator_keep(q->g);
     if (quern__thread_start(&thread, abandon_thread, q))
         abandon_thread(q);

@@ -1,11 +1,18 @@
 /* Makes batches of a record stream. With shuffling, records pass through a buffer of 4 MiB. Each
- * output record is drawn from the full buffer, and the last record of the buffer replaces the
- * drawn one. The draw is counter-based: key (seed, epoch), counter = number of records drawn in
- * the epoch. Therefore the same seed gives the same order. A stream that supports random starts
+ * output record is drawn from the full buffer, and the last record of the buffer replaces the drawn
+ * one. The draw is counter-based: key (seed, epoch), counter = number of records drawn in the
+ * epoch. Therefore the same seed gives the same order. A stream that supports random starts
  * (`order`) also permutes its file blocks.
+ *
  * Without shuffling the buffer is a queue that read_many fills.
+ *
  * Layout: x has capacity + 1 rows of `slots` floats, y the same number of rows of doubles. The
- * additional row keeps the last good record, which substitutes bad ones. */
+ * additional row keeps the last good record, which substitutes bad ones. Strings are in a pool; a
+ * row has their handles. A record of the stream has all inputs in order, then all targets, and
+ * batch_put_target converts targets to the types of the batch.
+ *
+ * With random draws and read_many the buffer is refilled when a quarter of it is free, so that
+ * read_many gets long runs. The functions run on the reader thread that advances the source. */
 #include "column_map.h"
 #include "generator_struct.h"
 #include "string_pool.h"
@@ -41,6 +48,7 @@ typedef struct streaming {
 /* Doubles of a record: targets and the weight. */
 static int64_t doubles(const streaming *w) { return w->s.y_count + w->s.weighted; }
 
+/* `reset` of the source: an empty buffer, the key of the epoch, and the stream at its start. */
 static int stream_reset(quern_generator *g, int64_t epoch, quern_error *err)
 {
     streaming *w = g->self;
@@ -99,6 +107,7 @@ static void count_slots(streaming *w, const quern_batch_spec *spec)
     w->many = w->s.read_many && !w->n_strings;
 }
 
+/* Frees the memory for strings. */
 static void free_pool(streaming *w)
 {
     quern__pool_free(w->pool);
@@ -109,6 +118,7 @@ static void free_pool(streaming *w)
     w->string = NULL;
 }
 
+/* Allocates the memory for strings: 4 MiB, and one more record of the largest strings. */
 static int make_pool(streaming *w, quern_error *err)
 {
     size_t bytes = window_bytes + (size_t)w->n_strings * QUERN_MOST_STRING;
@@ -150,6 +160,7 @@ static int stream_open(quern_generator *g, const quern_batch_spec *spec, bool sh
         return status;
     count_slots(w, spec);
     size_t record = (size_t)w->slots * sizeof(float) + (size_t)doubles(w) * sizeof(double);
+    /* records of the buffer, and free rows that trigger a refill */
     int64_t most = shuffle ? window_most : w->many ? window_most / 16 : 1;
     w->capacity = (int64_t)(window_bytes / (record ? record : 1));
     w->capacity = w->capacity < 1 ? 1 : w->capacity > most ? most : w->capacity;
@@ -289,12 +300,14 @@ static int buffer_take(streaming *w, const quern_batch_spec *spec, quern_batch *
                        quern_error *err)
 {
     int64_t nx = w->slots, ny = w->s.y_count, all = doubles(w), k;
+    /* draw a random record, or take the next one */
     k = w->shuffle
             ? (int64_t)(quern__random_uniform(w->key, 0, (uint64_t)w->taken) * (double)w->held)
             : w->head++;
     const float *x = w->x + k * nx;
     const double *y = w->y + k * all;
     quern__pooled *s = w->n_strings ? w->strings + k * w->n_strings : NULL;
+    /* distribute its elements to the arrays of the batch */
     for (int a = 0; a < spec->n_inputs + spec->n_targets; a++) {
         int64_t per = w->per[a];
         int status = QUERN_OK;

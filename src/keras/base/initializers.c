@@ -8,6 +8,8 @@
 
 enum { UNIFORM, NORMAL, TRUNCATED, FAN_IN, FAN_OUT, FAN_AVG };
 
+/* Inputs and outputs of a unit, as Keras computes them: the last two axes times the positions of a
+ * kernel. */
 static void fans(const quern_shape *s, double *in, double *out)
 {
     double field = 1;
@@ -19,6 +21,8 @@ static void fans(const quern_shape *s, double *in, double *out)
     *out = s->rank == 0 ? 1 : (double)s->dims[s->rank - 1] * field;
 }
 
+/* Fills the array: uniform in [a, b), or normal with mean a and deviation b. TRUNCATED repeats
+ * draws of more than two deviations. */
 static int draw(const quern_shape *shape, float *data, uint64_t seed, int distribution, double a,
                 double b)
 {
@@ -34,6 +38,8 @@ static int draw(const quern_shape *shape, float *data, uint64_t seed, int distri
     return QUERN_OK;
 }
 
+/* VarianceScaling: variance scale / n, where n is a fan or their mean. Dividing by 0.8796 restores
+ * the deviation of a truncated normal distribution. */
 static int scaled(const quern_shape *shape, float *data, uint64_t seed, double scale, int mode,
                   int distribution)
 {

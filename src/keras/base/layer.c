@@ -1,6 +1,15 @@
 /* layer: creates a layer from its config, builds its weights for input shapes, and calls it. The
  * call sets the layer's context, converts the inputs, and adds the penalties and masks that all
- * classes have in common. */
+ * classes have in common.
+ *
+ * A layer owns its weights, constants, states and inner layers. Four arrays run parallel to
+ * `weights`: `roles` (the initializer's key without its suffix), `places` (the path in a file),
+ * `options` (the config with regularizers and constraints) and the weights themselves. A wrapper
+ * has the weights of its inner layers in its own list, where files expect them, while the inner
+ * layers stay their owners.
+ *
+ * A layer is built once, for the shapes of its first call. It is called once per graph and layer
+ * call; `context` is valid during a call only. */
 #include "keras/keras.h"
 
 #include <stdio.h>
@@ -69,6 +78,7 @@ static bool grow_weights(quern__layer *l, int more)
     return ok;
 }
 
+/* Ensures capacity for one more inner layer. */
 static bool grow_inner(quern__layer *l)
 {
     quern__layer **inner = quern__realloc(l->inner, ((size_t)l->n_inner + 1) * sizeof *inner);
@@ -89,6 +99,7 @@ quern__variable *quern__layer_weight(quern__layer *l, const char *name, const qu
     if (l->room)
         *l->room -= bytes;
     quern__variable *v = quern__variable_new(path, QUERN_FLOAT32, shape, l->trainable, err);
+    /* the initial content, unless a file provides it */
     json_t *spec = json_object_get(l->config, initializer);
     if (v && spec && !l->unfilled &&
         quern__initialize(spec, v, l->seed + (uint64_t)l->n_weights, err) < 0) {
@@ -267,6 +278,7 @@ int quern__layer_build(quern__layer *l, const quern_shape *in, int n_in, uint64_
     return status;
 }
 
+/* Sets the flag of a layer and of its inner layers, also in their configs. */
 static void set_trainable(quern__layer *l, bool on)
 {
     l->trainable = on;
@@ -470,6 +482,7 @@ quern__id quern__layer_call(quern__layer *l, quern__graph *g, const quern__id *i
     quern__id y = call(l, g, in, n_in, context->training);
     context->out[0] = y;
     pass_masks(l, g, n_in);
+    /* penalties of weights once per layer, of outputs for each call */
     for (int i = 0; y && i < l->n_weights && !context->again; i++)
         if (l->weights[i]->trainable) /* a frozen weight does not have a penalty */
             add_penalty(l, g, quern__layer_option(l, i, "regularizer"),

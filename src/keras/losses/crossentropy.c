@@ -1,7 +1,11 @@
 /* crossentropy: cross-entropy losses. They use logits where the prediction has them, otherwise
- * probabilities clipped to [1e-7, 1
- * - 1e-7]. Losses that are a single op are here too. Formulas:
- * https://keras.io/api/losses/probabilistic_losses/ */
+ * probabilities clipped to [1e-7, 1 - 1e-7]. Losses that are a single op are here too. Formulas:
+ * https://keras.io/api/losses/probabilistic_losses/
+ *
+ * A function gets the targets t and the predictions p of a batch, and returns one value per record,
+ * or per record and step. losses.c applies weights and the reduction. A prediction that is the
+ * result of a softmax or sigmoid node gives its logits, so that the loss is exact where these
+ * functions saturate. */
 #include "losses.h"
 
 #define VALUE(NAME) quern__id NAME(quern__graph *g, json_t *config, quern__id t, quern__id p)
@@ -21,6 +25,7 @@ static quern__id power(quern__graph *g, quern__id x, double exponent)
              : 0;
 }
 
+/* The sum over the last axis. */
 static quern__id sum_last(quern__graph *g, quern__id x, bool keepdims)
 {
     return x ? quern__reduce(g, QUERN__SUM, x, 1u << (quern__shape_of(g, x)->rank - 1), keepdims)
@@ -63,6 +68,7 @@ static quern__id of_probabilities(quern__graph *g, quern__id t, quern__id p)
     return quern__scale(g, quern__add2(g, yes, no), -1);
 }
 
+/* softplus(z) - z t, which equals the above for p = sigmoid(z) */
 static quern__id of_logits(quern__graph *g, quern__id t, quern__id z)
 {
     return quern__sub2(g, quern__unary_of(g, QUERN__SOFTPLUS, z), quern__mul2(g, z, t));
@@ -79,6 +85,8 @@ VALUE(quern__binary_crossentropy)
         g, quern__axis_last(g, config, z ? of_logits(g, t, z) : of_probabilities(g, t, p)));
 }
 
+/* Lin et al., "Focal loss", 2017: (1 - p_t)^gamma times the cross-entropy, p_t the probability of
+ * the true label. */
 VALUE(quern__binary_focal)
 {
     quern__match(g, &t, &p);
@@ -159,6 +167,7 @@ VALUE(quern__sparse_categorical_crossentropy)
     return quern__sparse_crossentropy(g, labels_for(g, t, p), logarithm(g, clipped(g, p)), ignored);
 }
 
+/* (1 - p_label^q) / q (Zhang and Sabuncu, 2018) */
 VALUE(quern__generalized_crossentropy)
 {
     double q = quern__config_number(config, "q");

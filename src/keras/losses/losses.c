@@ -25,6 +25,7 @@ void quern__match_ranks(quern__graph *g, quern__id *truth, quern__id *prediction
 
 /* ---- rows ---- */
 
+/* 1 where the label is not ignore_class; 0: no class is ignored. */
 static quern__id not_ignored(quern__graph *g, json_t *config, quern__id truth, quern__id values)
 {
     json_t *ignore = json_object_get(config, "ignore_class");
@@ -303,6 +304,7 @@ static void fit_weights(quern__graph *g, quern__id *values, quern__id *weights)
     *weights = quern__reshape(g, *weights, &w);
 }
 
+/* The product of two arrays of weights; a missing one counts as 1. */
 static quern__id multiplied(quern__graph *g, quern__id a, quern__id b)
 {
     if (!a || !b)
@@ -323,6 +325,7 @@ static quern__id mask_weights(quern__graph *g, quern__id mask, bool mean)
     return quern__mul2(g, m, quern__div2(g, count_of(g, m), least));
 }
 
+/* The values of a loss or metric, by its row; a custom class gets itself as an argument. */
 static quern__id values_of(quern__graph *g, const quern__class *c, json_t *config, quern__id truth,
                            quern__id prediction)
 {
@@ -337,6 +340,7 @@ quern__id quern__loss(quern__graph *g, const quern__class *c, json_t *config, qu
     bool none = !reduction || !strcmp(reduction, "none"),
          weighed = reduction && !strcmp(reduction, "mean_with_sample_weight");
     bool add = reduction && !strcmp(reduction, "sum"), mean = !none && !add && !weighed;
+    /* values per record, and which of them count */
     quern__id values = values_of(g, c, config, truth, prediction);
     quern__id valid = values && c->valid ? c->valid(g, config, truth, values) : 0;
     if (!values)

@@ -1,20 +1,25 @@
 /* regression_losses: distances, hinge losses, correlations and overlaps. Formulas:
- * https://keras.io/api/losses/, epsilon 1e-7. */
+ * https://keras.io/api/losses/, epsilon 1e-7. A function gets targets t and predictions p, and
+ * returns one value per record, or per record and step: the mean or sum over the last axis.
+ * losses.c applies weights and the reduction. */
 #include "losses.h"
 
 #include <math.h>
 
 static const double epsilon = 1e-7;
 
+/* A function without parameters. */
 static quern__id one(quern__graph *g, int function, quern__id x)
 {
     return quern__unary_of(g, function, x);
 }
+/* The maximum of x and a. */
 static quern__id least(quern__graph *g, quern__id x, double a)
 {
     return quern__unary(g, QUERN__CLIP, x, a, INFINITY, 0);
 }
 
+/* A reduction over the last axis. */
 static quern__id last(quern__graph *g, int what, quern__id x, bool keepdims)
 {
     return x ? quern__reduce(g, what, x, 1u << (quern__shape_of(g, x)->rank - 1), keepdims) : 0;
@@ -48,6 +53,7 @@ void quern__match(quern__graph *g, quern__id *truth, quern__id *prediction)
 
 #define VALUE(NAME) quern__id NAME(quern__graph *g, json_t *config, quern__id t, quern__id p)
 
+/* t - p, after both have the same rank and dtype. */
 static quern__id difference(quern__graph *g, quern__id t, quern__id p)
 {
     quern__match(g, &t, &p);
@@ -80,6 +86,7 @@ VALUE(quern__percentage)
     return quern__scale(g, quern__last_mean(g, one(g, QUERN__ABS, part)), 100);
 }
 
+/* log(1 + max(x, epsilon)) */
 static quern__id log_of_next(quern__graph *g, quern__id x)
 {
     return one(g, QUERN__LOG, quern__shift(g, least(g, x, epsilon), 1));
@@ -133,6 +140,7 @@ VALUE(quern__kl_divergence)
     return last(g, QUERN__SUM, quern__mul2(g, t, one(g, QUERN__LOG, quern__div2(g, t, p))), false);
 }
 
+/* x / max(norm, epsilon) along the last axis */
 static quern__id normalised(quern__graph *g, quern__id x)
 {
     quern__id inverse = one(g, QUERN__RSQRT, last(g, QUERN__SUM, one(g, QUERN__SQUARE, x), true));
@@ -160,6 +168,7 @@ static quern__id hinge_labels(quern__graph *g, quern__id t)
     return quern__select(g, binary, quern__unary(g, QUERN__AFFINE, t, 2, -1, 0), t);
 }
 
+/* max(0, 1 - t p), with labels -1 and 1 */
 static quern__id margins(quern__graph *g, quern__id t, quern__id p)
 {
     quern__match(g, &t, &p);

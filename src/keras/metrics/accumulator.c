@@ -1,5 +1,10 @@
 /* accumulator: the totals of a metric, the nodes that add one batch, and the results. Most metrics
- * are means of values (losses.c); the rows of the others have `counts`, `count` and `results`. */
+ * are means of values (losses.c); the rows of the others have `counts`, `count` and `results`.
+ *
+ * An accumulator has two variables in float64. For a mean they are the total of weighted values and
+ * the total of weights. For other metrics `total` is a table of counts, whose shape `counts` sets,
+ * and `count` is NULL. The nodes of each step add to them; the results are computed on the host
+ * when a log is read. */
 #include "keras/keras.h"
 
 #include <math.h>

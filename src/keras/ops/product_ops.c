@@ -1,6 +1,12 @@
 /* product_ops: matrix products: matmul, dot, tensordot, inner, outer, einsum. Each becomes one
  * product of (batch, M, K) and (batch, K, N), with transposes before and after it. Semantics:
- * keras.src.ops.numpy of Keras 3.15. */
+ * keras.src.ops.numpy of Keras 3.15.
+ *
+ * All of them but outer are described as an einsum: each axis of both operands and of the result
+ * has a label, one character. contracted() sorts the labels by where they occur. A label in both
+ * operands and the result is a batch axis, one in both operands only is summed by the product (K).
+ * One in a single operand and the result is M or N, and one in a single operand only is summed
+ * first. */
 #include "operations.h"
 
 #include <string.h>
@@ -57,6 +63,7 @@ static void collect(const char *from, const char *x, bool in_x, const char *y, b
     out[n] = 0;
 }
 
+/* The product of the sizes of labels; negative if one is the batch dimension. */
 static int64_t count_of(const contraction *c, const char *labels)
 {
     int64_t count = 1;
@@ -84,6 +91,7 @@ static quern__id contracted(quern__graph *g, contraction *c, quern__id a, quern_
         memcpy(turned.b, c->a, sizeof turned.b);
         return contracted(g, &turned, b, a);
     }
+    /* both operands in the order of their labels, then as matrices */
     strcat(strcat(strcat(la, batch), m), k);
     strcat(strcat(strcat(lb, batch), k), n);
     strcat(strcat(strcat(ly, batch), m), n);
@@ -127,6 +135,7 @@ static quern__id widened(quern__graph *g, const contraction *c, quern__id x, con
     return quern_shape_equal(&s, quern__shape_of(g, x)) ? x : quern__broadcast(g, x, &s);
 }
 
+/* Broadcasts both operands to the sizes of their labels, then contracts them. */
 static quern__id contract(quern__graph *g, contraction *c, quern__id a, quern__id b)
 {
     if (!a || !b)

@@ -64,6 +64,7 @@ static quern__id variance_of(quern__layer *l, quern__graph *g, const quern__id *
     return l->kind->extra ? quern__sqrt(g, y) : y;
 }
 
+/* Mean and variance; the variance is the second result. */
 static quern__id moments(quern__layer *l, quern__graph *g, const quern__id *in, int n,
                          bool training)
 {
@@ -76,6 +77,7 @@ static quern__id moments(quern__layer *l, quern__graph *g, const quern__id *in, 
     return quern__reduce(g, QUERN__MEAN, x, axes, keeps(l));
 }
 
+/* Maximum less minimum (peak to peak). */
 static quern__id ptp(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     quern__id x = X;
@@ -239,6 +241,7 @@ static quern__id vector_norm(quern__graph *g, quern__id x, double p, uint32_t ax
     return quern__binary(g, QUERN__POW, sum, quern__op_number(g, 1 / p));
 }
 
+/* The number of axes in a mask. */
 static int bits(uint32_t axes)
 {
     int count = 0;

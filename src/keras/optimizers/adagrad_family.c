@@ -1,5 +1,10 @@
 /* adagrad_family: optimizers written from ops: Adagrad, Adadelta, Adamax, Lion, Lamb, Ftrl.
- * Formulas: keras.src.optimizers of Keras 3. */
+ * Formulas: keras.src.optimizers of Keras 3.
+ *
+ * Each STEP adds the nodes of one variable, and returns its new content. quern__before reads a
+ * slot, quern__keep writes it, and quern__moved subtracts the step after weight decay. Squares of a
+ * sparse gradient are those of its rows (quern__each_row), as in Keras on TensorFlow. The functions
+ * before them are also those of nadam_adafactor_muon.c. */
 #include "optimizers.h"
 
 #include <math.h>
@@ -8,6 +13,7 @@ static double number(const quern__optimizer *o, const char *key) { return quern_
 static quern__id add(quern__graph *g, quern__id a, quern__id b) { return quern__add2(g, a, b); }
 static quern__id mul(quern__graph *g, quern__id a, quern__id b) { return quern__mul2(g, a, b); }
 
+/* x to a constant exponent. */
 static quern__id power(quern__graph *g, quern__id x, double exponent)
 {
     return quern__binary(g, QUERN__POW, x, quern__graph_constant(g, exponent, QUERN_FLOAT32));
@@ -63,6 +69,7 @@ quern__id quern__correction(quern__graph *g, double beta, quern__id iteration)
 
 /* ---- optimizers ---- */
 
+/* Sets all elements of a slot; NULL: its creation failed. */
 static void fill_slot(quern__variable *v, double with)
 {
     if (v)
@@ -107,6 +114,7 @@ static int lion_slots(quern__optimizer *o, quern_error *err)
     return quern__slots_of_all(o, 0, "momentum", true, err);
 }
 
+/* Duchi, Hazan and Singer, 2011: the step is divided by the root of the sum of all squares. */
 STEP(adagrad_step)
 {
     (void)iteration;
@@ -117,6 +125,8 @@ STEP(adagrad_step)
     return quern__moved(o, g, k, rate, decay, quern__div2(g, mul(g, gradient, rate), below));
 }
 
+/* Zeiler, 2012: the ratio of two moving averages replaces the rate: of squared steps and of squared
+ * gradients. */
 STEP(adadelta_step)
 {
     (void)iteration;
@@ -133,6 +143,7 @@ STEP(adadelta_step)
     return quern__moved(o, g, k, rate, decay, mul(g, delta, rate));
 }
 
+/* Kingma and Ba, 2015, section 7: Adam with the maximum norm instead of the second moment. */
 STEP(adamax_step)
 {
     double beta_1 = number(o, "beta_1");
@@ -148,6 +159,7 @@ STEP(adamax_step)
     return quern__moved(o, g, k, rate, decay, quern__div2(g, mul(g, m, rate), below));
 }
 
+/* Chen et al., 2023: the sign of a mix of momentum and gradient. */
 STEP(lion_step)
 {
     (void)iteration;
@@ -159,11 +171,14 @@ STEP(lion_step)
     return quern__moved(o, g, k, rate, decay, mul(g, direction, rate));
 }
 
+/* The Euclidean norm of all elements. */
 static quern__id length(quern__graph *g, quern__id x)
 {
     return quern__sqrt(g, quern__reduce(g, QUERN__SUM, quern__square(g, x), ~0u, false));
 }
 
+/* You et al., 2020: Adam's direction, scaled by the norm of the weight over the norm of the
+ * direction; by 1 if one of them is 0. */
 STEP(lamb_step)
 {
     double beta_1 = number(o, "beta_1"), beta_2 = number(o, "beta_2");
@@ -187,6 +202,7 @@ STEP(lamb_step)
     return quern__moved(o, g, k, rate, decay, mul(g, update, mul(g, ratio, rate)));
 }
 
+/* McMahan et al., 2013: the weight follows from the accumulated linear term in closed form. */
 STEP(ftrl_step)
 {
     (void)iteration;

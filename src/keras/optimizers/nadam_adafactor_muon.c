@@ -1,5 +1,8 @@
 /* nadam_adafactor_muon: optimizers written from ops: Nadam, Adafactor, Muon, ScheduleFreeAdamW.
- * Formulas: keras.src.optimizers of Keras 3. */
+ * Formulas: keras.src.optimizers of Keras 3.
+ *
+ * The functions have the form of those in adagrad_family.c. Nadam shares one value among all
+ * variables (o->common), which `begin` computes once per call. */
 #include "optimizers.h"
 
 #include <math.h>
@@ -73,6 +76,7 @@ static void nadam_begin(quern__optimizer *o, quern__graph *g, quern__id iteratio
         mul(g, quern__graph_variable(g, product), u(o, g, quern__step_number(g, iteration))));
 }
 
+/* Dozat, 2016: Adam with Nesterov momentum; `ahead` is the momentum of the next step. */
 STEP(nadam_step)
 {
     double beta_1 = number(o, "beta_1"), beta_2 = number(o, "beta_2");
@@ -120,6 +124,7 @@ static int adafactor_slots(quern__optimizer *o, quern_error *err)
     return QUERN_OK;
 }
 
+/* The mean along the axis that is `from_last` axes from the end. */
 static quern__id mean_along(quern__graph *g, quern__id x, int from_last, bool kept)
 {
     return x ? quern__reduce(g, QUERN__MEAN, x, 1u << (quern__shape_of(g, x)->rank - from_last),
@@ -127,6 +132,7 @@ static quern__id mean_along(quern__graph *g, quern__id x, int from_last, bool ke
              : 0;
 }
 
+/* The root of the mean square of all elements. */
 static quern__id rms(quern__graph *g, quern__id x)
 {
     return quern__sqrt(g, quern__reduce(g, QUERN__MEAN, quern__square(g, x), ~0u, false));
@@ -155,17 +161,20 @@ static quern__id factored(quern__optimizer *o, quern__graph *g, int k, quern__id
 /* relative_step has no effect in Keras: the rate is at most 1 / sqrt(t) with and without it. */
 STEP(adafactor_step)
 {
+    /* the decay of the moments, and a step relative to the size of the weight */
     quern__id t = quern__step_number(g, iteration), w = quern__decayed(o, g, k, rate, decay);
     quern__id beta = quern__one_minus(
         g, quern__binary(g, QUERN__POW, t, constant(g, number(o, "beta_2_decay"))));
     quern__id rho = quern__binary(g, QUERN__MINIMUM, rate, quern__unary_of(g, QUERN__RSQRT, t));
     quern__id alpha = mul(
         g, quern__binary(g, QUERN__MAXIMUM, rms(g, w), constant(g, number(o, "epsilon_2"))), rho);
+    /* second moment, factored for matrices */
     quern__id squares = quern__shift(g, squares_of(g, gradient), number(o, "epsilon_1"));
     bool matrix = o->trained[k]->shape.rank >= 2;
     quern__id v = quern__keep(o, g, k, 2,
                               matrix ? factored(o, g, k, beta, squares)
                                      : blended(g, quern__before(o, g, k, 2), beta, squares));
+    /* clip the direction by its root mean square */
     quern__id direction = divide(g, gradient, quern__sqrt(g, v)),
               scattered = quern__squares(o, g, k, gradient);
     quern__id length =
@@ -257,6 +266,8 @@ static quern__id orthogonal(const quern__optimizer *o, quern__graph *g, quern__i
     return tall && x ? quern__transpose(g, x, (const int[]){ 1, 0 }) : x;
 }
 
+/* Jordan et al., "Muon", 2024: the momentum of a matrix, made orthogonal; Adam for other
+ * variables. */
 STEP(muon_step)
 {
     bool adam = quern__slot_of(o, k, 1) != NULL;

@@ -1,7 +1,15 @@
 /* optimizer: the variables of an optimizer in Keras's order, and the nodes of one call: loss
  * unscaling, gradient accumulation, clipping, the update of each variable, moving averages,
- * constraints (keras.src.optimizers.base_optimizer). Nodes that only some calls execute have a
- * gate. */
+ * constraints (keras.src.optimizers.base_optimizer).
+ *
+ * An optimizer owns its slots; the trained variables belong to the layers. Slots are one list in
+ * the order in which Keras saves them, and place[k][i] is the index of slot i of variable k. A
+ * class (its descriptor row) has two functions: `slots` creates its slots, `step` adds the nodes
+ * that update one variable. Everything else is here.
+ *
+ * Nodes that only some calls execute have a gate: the update with gradient accumulation, and the
+ * copy of moving averages to the weights. A gate inside another one is their product. Counts of
+ * calls are computed in float64. */
 #include "optimizers.h"
 
 #include <math.h>
@@ -63,6 +71,7 @@ static int add_base_slots(quern__optimizer *o, const char *name, quern__variable
 
 /* ---- creation ---- */
 
+/* The number of clipping arguments that are set; at most one is valid. */
 static int clippings(const quern__optimizer *o)
 {
     static const char *const clips[] = { "clipnorm", "clipvalue", "global_clipnorm" };
@@ -113,6 +122,7 @@ static bool make_room(quern__optimizer *o)
            o->undecayed && o->constraints && o->inner_of && o->squares;
 }
 
+/* The last part of a path: "kernel" of "dense/kernel". */
 static const char *last_part(const char *path)
 {
     return strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
@@ -226,6 +236,7 @@ quern__variable *quern__optimizer_variable(const quern__optimizer *o, int i)
 {
     int first = o->schedule ? 1 : 2,
         own = first; /* with a schedule, Keras does not save the rate */
+    /* the counter, the rate, the slots, then the variables of inner optimizers */
     if (i < first)
         return i == 0 ? o->iteration : o->rate;
     for (int k = 0; k < o->n_slots; k++)
@@ -288,6 +299,7 @@ quern__id quern__squares(const quern__optimizer *o, quern__graph *g, int k, quer
     return quern__scattered(g, gradient) ? quern__each_row(g, gradient, QUERN__SQUARE, 0, 0) : 0;
 }
 
+/* The sum of squares of a gradient; of a sparse one row by row, as Keras on TensorFlow. */
 static quern__id square_sum(quern__graph *g, quern__id x)
 {
     return quern__reduce(g, QUERN__SUM, quern__each_row(g, x, QUERN__SQUARE, 0, 0), ~0u, false);
@@ -392,6 +404,7 @@ static void average(quern__optimizer *o, quern__graph *g, quern__id *contents, q
 
 /* ---- one call ---- */
 
+/* Adds the update of each variable that has a gradient. contents[k] gets its new content. */
 static void steps_of(quern__optimizer *o, quern__graph *g, const quern__id *gradients,
                      quern__id *contents, quern__id iteration)
 {
@@ -413,6 +426,7 @@ static void add_update_nodes(quern__optimizer *o, quern__graph *g, quern__id *gr
            scale = quern__option(o, "loss_scale_factor");
     quern__id iteration = quern__graph_variable(g, o->iteration),
               calls = quern__cast(g, iteration, QUERN_FLOAT64), due = 0;
+    /* undo the scale of the loss, then accumulate, clip and update */
     if (!isnan(scale))
         for (int k = 0; k < o->n; k++)
             if (gradients[k])
@@ -428,6 +442,7 @@ static void add_update_nodes(quern__optimizer *o, quern__graph *g, quern__id *gr
     clip(o, g, gradients);
     steps_of(o, g, gradients, contents, steps >= 2 ? calls : iteration);
     quern__graph_gate(g, before);
+    /* moving averages and constraints see the new contents */
     if (quern__config_bool(o->config, "use_ema"))
         average(o, g, contents, calls);
     for (int k = 0; k < o->n; k++) {

@@ -1,6 +1,11 @@
 /* optimizer_wrappers: LossScaleOptimizer scales the loss up before differentiation and skips steps
  * with gradients that are not finite. MultiOptimizer assigns each variable to one of several
- * optimizers. Formulas: keras-team/keras 3. */
+ * optimizers. Formulas: keras-team/keras 3.
+ *
+ * A wrapper has inner optimizers instead of a `step`; `wrap` adds their nodes. It owns them, and
+ * its variables come before theirs in files. LossScaleOptimizer doubles the scale after
+ * dynamic_growth_steps finite steps, and halves it after a step that is not finite. The step itself
+ * has a gate, so that no weight and no slot changes. */
 #include "optimizers.h"
 
 #include <math.h>
@@ -44,6 +49,7 @@ static int add_inner(quern__optimizer *o, json_t *spec, const bool *mine, quern_
     return status;
 }
 
+/* Allocates the list of n inner optimizers. */
 static int room_for(quern__optimizer *o, size_t n, quern_error *err)
 {
     if (n > most_inner)
@@ -125,6 +131,7 @@ static void scaling_wrap(quern__optimizer *o, quern__graph *g, quern__id *gradie
     quern__id counter = quern__cast(g, quern__graph_variable(g, o->slots[COUNTER]), QUERN_FLOAT32);
     quern__id last =
         quern__graph_constant(g, quern__option(o, "dynamic_growth_steps") - 1, QUERN_FLOAT32);
+    /* the next scale and count after a finite step */
     quern__id full = quern__binary(g, QUERN__EQUAL, counter, last);
     quern__id grown = quern__select(g, full, quern__scale(g, scale, 2), scale);
     quern__id next = quern__select(g, full, none, quern__shift(g, counter, 1));

@@ -26,6 +26,8 @@ static double inverse_time(json_t *config, double step)
            (1 + number(config, "decay_rate") * progress(config, step));
 }
 
+/* The value of the interval that contains the step; a boundary belongs to the interval before
+ * it. */
 static double piecewise(json_t *config, double step)
 {
     json_t *boundaries = json_object_get(config, "boundaries"),
@@ -37,6 +39,7 @@ static double piecewise(json_t *config, double step)
     return json_number_value(json_array_get(values, k));
 }
 
+/* With `cycle`, the decay restarts over a longer time whenever it has ended. */
 static double polynomial(json_t *config, double step)
 {
     double first = number(config, "initial_learning_rate"),
@@ -64,10 +67,14 @@ static double cosine(json_t *config, double step)
     return first * ((1 - alpha) * decayed + alpha);
 }
 
+/* Cosine decays that restart; each lasts t_mul times as long and starts at m_mul times the rate
+ * (Loshchilov and Hutter, "SGDR", 2017). */
 static double cosine_restarts(json_t *config, double step)
 {
     double done = step / number(config, "first_decay_steps"), longer = number(config, "t_mul"),
            alpha = number(config, "alpha");
+    /* the index of the present decay, from a geometric series, then the fraction of it that is
+     * done */
     double restart = longer == 1 ? floor(done) : floor(log(1 - done * (1 - longer)) / log(longer));
     if (longer == 1)
         done -= restart;

@@ -1,7 +1,17 @@
 /* Attention of float32 in tiles of 64 queries by 64 keys, after Dao et al., "FlashAttention", 2022.
  * Scores, exponentials and their products with the values are on the stack, in L1 and L2. When a
  * later tile of keys has a larger score, the earlier sums of the row are scaled down. A causal
- * kernel does not compute scores of future keys. */
+ * kernel does not compute scores of future keys.
+ *
+ * Arrays are those of ops/attention.c. A head of q, k, v or y is a matrix with a leading dimension
+ * of all heads, read in place; ld… is that dimension.
+ *
+ * Forward, for each head and 64 queries: for each 64 keys, s = q kᵀ; then the exponentials with the
+ * running maximum; then sums += s v. At the end the sums are divided by the sum of exponentials.
+ *
+ * Backward, for each head of keys: for each 64 keys, dk and dv are accumulated over all queries of
+ * all heads that share them. dq is accumulated over the tiles of keys, in order, in the output. All
+ * sums have a fixed order. */
 #include "small_gemm.h"
 #include "vector.h"
 
@@ -16,11 +26,11 @@ typedef float square[tile * tile] __attribute__((aligned(64)));
 
 /* One head of a record. */
 typedef struct head {
-    int64_t steps, keys, d, e, ldq, ldk, ldv, ldy;
+    int64_t steps, keys, d, e, ldq, ldk, ldv, ldy; /* T, S, sizes of a head */
     const float *q, *k, *v, *mask;
     int64_t mask_query, mask_key; /* strides of the mask */
     bool causal, zeros;
-    int64_t offset, number;
+    int64_t offset, number; /* of the causal rule; index of the head */
     float scale;
     double rate; /* dropout rate */
     quern__random_key key;
@@ -28,6 +38,7 @@ typedef struct head {
 } head;
 
 static int64_t min_int64(int64_t a, int64_t b) { return a < b ? a : b; }
+/* Rounded up to whole tiles of 32 columns. */
 static int64_t padded_width(int64_t n) { return (n + columns - 1) / columns * columns; }
 /* Whether to omit the future. With a mask it is not omitted: a query that may attend to no key
  * attends to all. */
@@ -176,17 +187,20 @@ static void forward_queries(const head *h, int64_t t, int64_t rows, float *y, fl
     for (int64_t first = 0; first < last; first += tile) {
         int64_t n = min_int64(tile, last - first), shift = t + h->offset - first;
         const float *v = padded_rows(h->v + first * h->ldv, h->ldv, n, h->e, room, &ldv);
+        /* scores: queries by transposed keys */
         transpose(h->k + first * h->ldk, h->ldk, n, h->d, turned);
         quern__small_product(&(quern__small){ rows, padded_width(n), h->d, h->q + t * h->ldq,
                                               h->ldq, 1, turned, tile, s, tile, false,
                                               causal_part(h, QUERN__SMALL_BELOW), shift });
         softmax_tile(h, t, rows, first, n, s, most, sum, factor);
+        /* the sums so far, relative to the new maximum, then this tile's share */
         for (int64_t i = 0; first && i < rows; i++)
             for (int64_t p = 0; factor[i] != 1 && p < ep; p++)
                 sums[i * ep + p] *= factor[i];
         quern__small_product(&(quern__small){ rows, ep, n, s, tile, 1, v, ldv, sums, ep, first > 0,
                                               causal_part(h, QUERN__SMALL_UP_TO), shift });
     }
+    /* the result, and the statistics for the backward pass */
     for (int64_t i = 0; i < rows; i++) {
         float inverse = h->zeros && most[i] == NOWHERE ? 0 : 1 / sum[i];
         kept[i * stride] = most[i];
@@ -242,6 +256,7 @@ static void record_range(const quern__call *c, int64_t *begin, int64_t *end)
         *begin = 0, *end = c->out[0].shape.dims[0];
 }
 
+/* Forward pass of records [begin, end): for each head, 64 queries at a time. */
 static int attention_kernel(const quern__call *c, int64_t begin, int64_t end)
 {
     int64_t heads = c->attr->i[QUERN__ATTENTION_HEADS];
@@ -290,6 +305,7 @@ static void score_grads(const head *h, const back *b, int64_t t, int64_t rows, i
                     *kept = b->kept + (t + i) * b->stride;
         int64_t n = mask_scores(h, t + i, first, keys, s), whole = padded_width(n), p = 0;
         float along = 0, most = kept[0], inverse = kept[1];
+        /* along = sum(dy y) of the query */
         lane sum = { 0 };
         for (; p + lanes <= h->e; p += lanes)
             sum += *(const lane *)(y + p) * *(const lane *)(dy + p);
@@ -323,10 +339,12 @@ static void backward_tile(const head *h, back *b, int64_t t, int64_t rows, int64
     const float *q = h->q + t * h->ldq, *dy = b->dy + t * h->ldy;
     const float *q_rows = padded_rows(q, h->ldq, rows, h->d, b->q_room, &ldq),
                 *dy_rows = padded_rows(dy, h->ldy, rows, h->e, b->dy_room, &ldy);
+    /* the scores again, and the gradients of the probabilities: dy vᵀ */
     quern__small_product(&(quern__small){ rows, padded_width(n), h->d, q, h->ldq, 1, b->k_turned,
                                           tile, b->s, tile, false, below, shift });
     quern__small_product(&(quern__small){ rows, padded_width(n), h->e, dy, h->ldy, 1, b->v_turned,
                                           tile, b->grad, tile, false, below, shift });
+    /* s becomes the probabilities, grad the gradients of the scores */
     score_grads(h, b, t, rows, first, n, b->s, b->grad);
     quern__small_product(
         &(quern__small){ n, ep, rows, b->s, 1, tile, dy_rows, ldy, b->dv, ep, true, from, shift });
@@ -334,6 +352,7 @@ static void backward_tile(const head *h, back *b, int64_t t, int64_t rows, int64
                                           true, from, shift });
     quern__small_product(
         &(quern__small){ rows, dp, n, b->grad, tile, 1, k, ldk, b->part, dp, false, up_to, shift });
+    /* dq += grad k; the first tile of keys writes */
     for (int64_t i = 0; i < rows; i++)
         for (int64_t p = 0; p < h->d; p++) {
             float *to = b->dq + (t + i) * h->ldq + p;
@@ -358,6 +377,7 @@ static void backward_head(const quern__call *c, int64_t r, int64_t shared)
         transpose(h.v + first * h.ldv, h.ldv, n, h.e, b.v_turned);
         memset(b.dk, 0, sizeof(float) * (size_t)(n * dp));
         memset(b.dv, 0, sizeof(float) * (size_t)(n * ep));
+        /* all heads of queries that share these keys */
         for (int64_t m = shared * group; m < (shared + 1) * group; m++) {
             h = head_of(c, r, m);
             b.y = (const float *)y[0].data + r * h.steps * h.ldy + m * h.e;
@@ -370,6 +390,7 @@ static void backward_head(const quern__call *c, int64_t r, int64_t shared)
                     backward_tile(&h, &b, t, rows, first, n, k, ldk);
             }
         }
+        /* the gradients of these keys and values are complete */
         for (int64_t i = 0; i < n; i++) {
             memcpy((float *)c->out[1].data + (r * h.keys + first + i) * h.ldk + shared * h.d,
                    b.dk + i * dp, sizeof(float) * (size_t)h.d);

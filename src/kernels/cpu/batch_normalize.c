@@ -1,5 +1,11 @@
 /* Batch normalization of float32 by channel. Few channels: several pixels at a time; many channels:
- * stripes of 64. Sums are in float over 32 steps, then in double. */
+ * stripes of 64. Sums are in float over 32 steps, then in double. The ops and their arrays are
+ * those of ops/batch_normalize.c.
+ *
+ * A record is a matrix (pixels, C). With C <= 32, 64 / C pixels form one run of up to 64 numbers,
+ * and the numbers of a channel are added at the end. With more channels, a stripe has up to 64 of
+ * them, and a run is one pixel. Either way the inner loop is a vector operation without a
+ * shuffle. */
 #include "vector.h"
 
 #include <string.h>
@@ -14,6 +20,7 @@ typedef struct stripe {
 
 static stripe stripe_of(int64_t channels, int64_t first, int64_t pixels)
 {
+    /* many channels: a stripe from `first` on; few: all of them */
     int64_t n = channels - first < width ? channels - first : width,
             at_once = channels <= width / 2 ? width / channels : 1;
     return (
@@ -104,6 +111,7 @@ static int moments_kernel(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
+/* y = x scale + shift, by column. */
 static void scale_and_shift(int64_t count, int64_t wide, int64_t stride, const float *x,
                             const float *scale, const float *shift, float *restrict y)
 {
@@ -112,6 +120,7 @@ static void scale_and_shift(int64_t count, int64_t wide, int64_t stride, const f
             y[j] = x[j] * scale[j] + shift[j];
 }
 
+/* 1 / sqrt(variance + epsilon) of channel k. */
 static float inverse_of(const quern__call *c, int64_t n, int64_t k)
 {
     return (float)(1 / sqrt((double)((const float *)c->in[1].data)[n + k] +
@@ -127,6 +136,7 @@ static int normalize_kernel(const quern__call *c, int64_t begin, int64_t end)
     for (int64_t k = 0; k < n; k += width) {
         float scale[width], shift[width], wide[2][width];
         stripe s = stripe_of(n, k, pixels);
+        /* y = x scale + shift, with mean and beta in the shift */
         for (int64_t j = 0; j < s.channels; j++) {
             scale[j] =
                 inverse_of(c, n, k + j) * (gamma ? ((const float *)c->in[gamma].data)[k + j] : 1);
@@ -146,6 +156,7 @@ static int normalize_kernel(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
+/* Sums of dy h and of dy for each record. */
 static int sums_kernel(const quern__call *c, int64_t begin, int64_t end)
 {
     int64_t n = channels_of(&c->in[0]), pixels = pixels_of(&c->in[0]);
@@ -169,6 +180,7 @@ static int sums_kernel(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
+/* dx = dy scale - x along + shift, by column. */
 static void input_grads(int64_t count, int64_t wide, int64_t stride, const float *x,
                         const float *dy, const float *scale, const float *along, const float *shift,
                         float *restrict dx)

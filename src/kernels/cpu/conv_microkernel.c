@@ -1,4 +1,8 @@
-/* Tiles over runs, split into parts that fit in the vector registers. */
+/* Tiles over runs, split into parts that fit in the vector registers, as in gemm_microkernel.c.
+ *
+ * The left factor of a convolution is not a matrix in memory: each of 8 rows has an address of its
+ * own, and its numbers come in runs. A whole tile has 32 columns. A half tile has 16, for layers
+ * with few filters. The sums run over runs, then over the numbers of a run. */
 #include "conv_microkernel.h"
 
 #include <string.h>
@@ -18,6 +22,7 @@ static inline __attribute__((always_inline)) void part(int vectors, const quern_
     const float *row[part_rows];
     for (int i = 0; i < part_rows; i++)
         row[i] = a[i];
+    /* `q` is the offset in the left rows, `from` the row of the right factor */
     for (int64_t n = 0; n < r->runs; n++, b += r->b_run) {
         const float *from = b;
         for (int64_t p = 0, q = n * r->a_run; p < r->length; p++, q += r->step, from += r->ldb) {
@@ -43,6 +48,7 @@ static inline __attribute__((always_inline)) void part(int vectors, const quern_
     }
 }
 
+/* A whole tile: 8 rows by 32 columns. */
 static void full(const quern__runs *r, const float *const *a, const float *b, float *c, int64_t ldc,
                  bool add)
 {
@@ -69,6 +75,7 @@ void quern__runs_tile(const quern__runs *r, const float *const a[QUERN__TILE_ROW
         tile(r, a, b, c, ldc, add);
         return;
     }
+    /* a partial tile is computed in a buffer, and its valid part is copied */
     float whole[rows_of_tile * columns_of_tile];
     tile(r, a, b, whole, columns_of_tile, false);
     for (int64_t i = 0; i < rows; i++)

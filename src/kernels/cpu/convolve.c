@@ -1,6 +1,6 @@
 /* Convolution of float32 images, built on a tile of eight windows (or eight kernel positions) by 32
  * filters. An image is read in place. If windows exceed the image, a box of it is first copied with
- * zero padding, in pieces that fit in L2. */
+ * zero padding, in pieces that fit in L2. The kernel is packed in panels of 32 filters. */
 #include "conv_microkernel.h"
 #include "vector.h"
 
@@ -18,7 +18,7 @@ typedef struct box {
 /* The input of those windows: position k of the first is at data + k * dilation * pitch. */
 typedef struct view {
     const float *data;
-    int64_t pitch[3];
+    int64_t pitch[3]; /* numbers from a position to the next, by axis */
 } view;
 
 static int64_t window_extent(const quern__space *s, int a, int64_t windows)
@@ -154,7 +154,7 @@ static void tile_of_windows(const quern__space *s, const view *v,
 
 /* A walk over the windows of a block: the input of window m, with m ascending from call to call. */
 typedef struct walk {
-    int64_t at[4];
+    int64_t at[4]; /* indices of the next window, as n of block */
     const float *place;
 } walk;
 

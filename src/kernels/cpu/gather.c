@@ -1,4 +1,8 @@
-/* Gather of rows of a float32 table by index, and scatter-add of rows to a table. */
+/* Gather of rows of a float32 table by index, and scatter-add of rows to a table.
+ *
+ * gather is divided by records; it copies a row of C numbers for each index. scatter is divided by
+ * columns: each thread reads all indices, and adds its columns of each row, in the order of the
+ * indices. No two threads write the same element, and the sum does not depend on threads. */
 #include "vector.h"
 
 #include <string.h>

@@ -1,6 +1,11 @@
 /* Matrix product C = A B, built on the tile. A panel of 32 columns of B, 512 deep, is packed into a
  * buffer that fits in L1 or L2 (or is read in place where that is fast). All rows of A are
- * multiplied by it in place. */
+ * multiplied by it in place.
+ *
+ * Loop order: slices of 512 of k, then panels of 32 columns, then tiles of 8 rows. A call has a
+ * block of rows or of columns of C. In the blocked layout a block of columns is contiguous, and the
+ * leading dimension is its width. A single row (generation of text) has a kernel of its own,
+ * because the product is bound by reading B. */
 #include "gemm_microkernel.h"
 
 #include <string.h>
@@ -40,6 +45,7 @@ static void gemm(bool ta, bool tb, int64_t m, int64_t n, int64_t k, const float 
     int64_t done = m == 1 && !tb ? vector_by_matrix(n, k, left, b, ldb, c) : 0;
     for (int64_t p = 0; p < k && done < n; p += most_depth) {
         int64_t depth = k - p < most_depth ? k - p : most_depth;
+        /* the panel is packed once, and serves all rows */
         for (int64_t j = done; j < n; j += tile_columns) {
             int64_t columns = n - j < tile_columns ? n - j : tile_columns, ld = tile_columns;
             const float *panel = tb ? b + j * ldb + p : b + p * ldb + j;
@@ -65,6 +71,7 @@ static int gemm_block(const quern__call *c, int64_t begin, int64_t end)
     quern__as_matrix(&c->out[0].shape, &m, &n);
     const float *a = c->in[0].data, *b = c->in[1].data;
     float *out = c->out[0].data;
+    /* restrict the product to the block of the call */
     int64_t ldc = n, k = ta ? ra : ca;
     if (c->axis >= 0 && c->axis == c->out[0].shape.rank - 1) {
         bool panel_b = c->panel && (c->panelled & 2), panel_out = c->panel && c->panelled >> 16;

@@ -1,5 +1,12 @@
 /* Tiles in GCC's vector types, as wide as the vector registers. Goto and van de Geijn, "Anatomy of
- * High-Performance Matrix Multiplication", 2008. */
+ * High-Performance Matrix Multiplication", 2008.
+ *
+ * A tile is divided into parts, whose sums stay in registers. A part has two vectors of columns:
+ * with AVX-512 8 rows by 32 columns, with AVX 4 by 16, otherwise 4 by 8. Each step of k reads two
+ * vectors of b, and multiplies them by one broadcast number of each row of a.
+ *
+ * Packing copies k rows of 32 columns, so that the tile reads consecutive lines. A transposed
+ * matrix is packed in squares of 8 by 8. */
 #include "gemm_microkernel.h"
 
 #include <string.h>
@@ -13,6 +20,7 @@ static inline __attribute__((always_inline)) void part(int64_t k, quern__left a,
                                                        int64_t ldb, float *c, int64_t ldc, bool add)
 {
     quern__vector s[part_rows][2] = { { { 0 } } };
+    /* one outer product per k: a column of a by a row of b */
     for (int64_t p = 0; p < k; p++, a.a += a.step, b += ldb) {
         quern__vector b0 = *(const quern__vector *)b, b1 = *(const quern__vector *)(b + width);
         QUERN__UNROLL(8)
@@ -107,6 +115,7 @@ void quern__tile_strip(int64_t m, int64_t k, quern__left a, const float *b, int6
     int64_t whole = columns == columns_of_tile ? m / rows_of_tile : 0;
     if (whole)
         tile_column(whole, k, a, b, ldb, c, ldc, add);
+    /* the rows of the last tile, or all rows if the columns are not full */
     for (int64_t i = whole * rows_of_tile; i < m; i += rows_of_tile)
         quern__tile(k, (quern__left){ a.a + i * a.row, a.row, a.step }, b, ldb, c + i * ldc, ldc,
                     add, m - i < rows_of_tile ? m - i : rows_of_tile, columns);

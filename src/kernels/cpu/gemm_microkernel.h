@@ -1,6 +1,10 @@
 /* The core of all products: a tile of 8 rows by 32 columns in registers. Products, recurrence and
  * attention use it. Each element is a sum over k in order, in slices of 512, at any position in any
- * tile. Another partition of a product is therefore bit-identical. */
+ * tile. Another partition of a product is therefore bit-identical.
+ *
+ * The left factor has any strides, so it is read in place, transposed or not. The right factor is
+ * read in rows of 32 numbers: in place, or from a packed B block. A block of depth 512 has 64
+ * KiB. */
 #ifndef QUERN__KERNELS_TILE_H
 #define QUERN__KERNELS_TILE_H
 

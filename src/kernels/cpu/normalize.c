@@ -1,10 +1,16 @@
 /* Layer normalization of float32 rows. A row stays in L1 during its sums, 16 numbers at a time in
- * GCC's vector types. Column sums are in float over 32 rows, then in double. */
+ * GCC's vector types. Column sums are in float over 32 rows, then in double. The ops, their arrays
+ * and formulas are those of ops/normalize.c.
+ *
+ * Rows of n numbers: whole vectors of 16 first, then the rest one by one, in double. The 16 sums of
+ * a vector are added in double at the end. The order depends on n only, so results do not depend on
+ * threads. */
 #include "vector.h"
 
 typedef float lane __attribute__((vector_size(64), aligned(4)));
 enum { lanes = 16, block = 32, width = 64 };
 
+/* The sum of the 16 numbers of a vector. */
 static inline __attribute__((always_inline)) double folded(const lane *s)
 {
     double sum = 0;
@@ -14,12 +20,13 @@ static inline __attribute__((always_inline)) double folded(const lane *s)
 }
 
 typedef struct row {
-    const float *x, *gamma, *beta;
+    const float *x, *gamma, *beta; /* gamma, beta: NULL without one */
     int64_t n;
     bool centred;
     double epsilon;
 } row;
 
+/* One row: its mean, then its variance around the mean, then y. */
 static void forward_row(const row *r, float *y, float *statistic)
 {
     const float *x = r->x;
@@ -85,6 +92,7 @@ static void backward_row(const row *r, const float *statistic, const float *dy, 
         rest += d;
         over += (double)d * (x[k] - mean);
     }
+    /* mean(d), and mean(d h) inverse, of ops/normalize.c */
     float shift = r->centred ? (float)((folded(&sum) + rest) / (double)n) : 0;
     float coefficient = (float)((folded(&along) + over) / (double)n) * inverse * inverse;
     if (gamma)
@@ -136,6 +144,7 @@ static void sums_of(const quern__call *c, int64_t n, int64_t first, int64_t last
     }
 }
 
+/* The gradients of gamma and beta, for columns [begin, end), over all rows. */
 static int normalize_sums_kernel(const quern__call *c, int64_t begin, int64_t end)
 {
     int64_t n = c->in[0].shape.dims[c->in[0].shape.rank - 1],
@@ -157,6 +166,7 @@ static int normalize_grad_kernel(const quern__call *c, int64_t begin, int64_t en
         backward_row(&r, (const float *)c->in[1].data + at / r.n * 2,
                      (const float *)c->in[2].data + at, (float *)c->out[0].data + at);
     }
+    /* where a record has several rows: their sums for gamma and beta */
     int64_t per = quern_shape_count(&c->in[0].shape) / (r.n * c->in[0].shape.dims[0]);
     for (int64_t k = p.start / (per * r.n); c->n_out > 1 && k < (p.start + p.length) / (per * r.n);
          k++)

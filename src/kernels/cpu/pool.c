@@ -1,5 +1,15 @@
 /* Pooling and depthwise convolution of float32 images: for each window, up to 64 contiguous
- * channels at a time. */
+ * channels at a time. Images are (B, space, C), and a call has some of the records.
+ *
+ * Three forms of the maximum:
+ *
+ *   window_max, back_to_most   one window; vectors of channels
+ *   row_max, back_row          a row of windows if a pixel has fewer than 16 channels: a vector
+ *                              covers several pixels
+ *   once                       backward, if windows tile the image: dx is written, not added to
+ *
+ * Depthwise ops walk over the kernel positions that are inside the image. Their kernel gradient
+ * sums a record in float and records in double. */
 #include "vector.h"
 
 #include "ops/convolve.h"
@@ -18,6 +28,7 @@ static records records_of(const quern__call *c, int64_t begin, int64_t end)
     return c->axis < 0 ? (records){ 0, c->out[0].shape.dims[0] } : (records){ begin, end };
 }
 
+/* The offset of a position of the image. */
 static int64_t image_offset(const quern__space *s, int64_t i, int64_t j, int64_t k)
 {
     return ((i * s->in[1] + j) * s->in[2] + k) * s->channels;
@@ -63,6 +74,7 @@ static bool tiled(const quern__space *s)
             for (int64_t k_ = (W)->from[2], at = image_offset(S, i_, j_, k_); k_ < (W)->to[2]; \
                  k_++, at += (S)->channels)
 
+/* The maximum of a window for n channels. A NaN counts only if it comes first. */
 static void window_max(const quern__space *s, const window *w, const float *x, float *restrict y,
                        int64_t n)
 {
@@ -95,6 +107,7 @@ static stretch row_stretch(const quern__space *s, const window *w, int64_t windo
                   .step = s->stride[2] * c };
     bool plain =
         s->stride[2] > 0 && c < lanes && s->in[0] == 1 && along == s->kernel[2] && w->from[2] == 0;
+    /* windows whose vectors stay inside the row, and whose stores stay before the last window */
     int64_t in_row = plain ? ((s->in[2] - along + 1) * c - lanes) / r.step + 1 : 0,
             left = windows_left - lanes / c - 1;
     r.count = in_row < s->out[2] ? in_row : s->out[2];
@@ -103,6 +116,7 @@ static stretch row_stretch(const quern__space *s, const window *w, int64_t windo
     return r;
 }
 
+/* The maximum of r->count windows; 16 lanes are several pixels. */
 static void row_max(const stretch *r, const float *x, float *y)
 {
     for (int64_t k = 0; k < r->count; k++, x += r->step, y += r->down) {
@@ -116,6 +130,7 @@ static void row_max(const stretch *r, const float *x, float *y)
     }
 }
 
+/* The gradient of those windows: each lane gives dy to its first maximum. */
 static void back_row(const stretch *r, const float *x, const float *y, const float *dy, float *dx)
 {
     for (int64_t k = 0; k < r->count;
@@ -130,6 +145,7 @@ static void back_row(const stretch *r, const float *x, const float *y, const flo
     }
 }
 
+/* The mean of a window for n channels. */
 static void window_mean(const quern__space *s, const window *w, const float *x, float *restrict y,
                         int64_t n)
 {
@@ -143,6 +159,7 @@ static void window_mean(const quern__space *s, const window *w, const float *x, 
         y[q] *= share;
 }
 
+/* Forward pass: window by window in C order, or a row of windows at once. */
 static int pool_kernel(const quern__call *c, int64_t begin, int64_t end)
 {
     quern__space s = quern__space_of(c->attr, &c->in[0].shape, &c->out[0].shape);
@@ -198,6 +215,7 @@ static void back_to_most(const quern__space *s, const window *w, bool once, cons
     }
 }
 
+/* Adds an equal part of dy to each element of a window. */
 static void back_to_all(const quern__space *s, const window *w, const float *dy, float *restrict dx,
                         int64_t n)
 {
@@ -207,6 +225,7 @@ static void back_to_all(const quern__space *s, const window *w, const float *dy,
         dx[at + q] += dy[q] * share;
 }
 
+/* Backward pass. Inputs dy, and for a maximum x and y. */
 static int pool_grad_kernel(const quern__call *c, int64_t begin, int64_t end)
 {
     quern__space s = quern__space_of(c->attr, &c->out[0].shape, &c->in[0].shape);
@@ -262,6 +281,7 @@ static int pool_grad_kernel(const quern__call *c, int64_t begin, int64_t end)
                              (O)[2] * (S)->stride[2] - (S)->before[2] + l_ * (S)->dilation[2]);   \
                  l_ < beyond[2]; l_++, k++, at += (S)->dilation[2] * (S)->channels)
 
+/* The kernel positions of window `o` inside the image: [lowest, beyond) by axis. */
 static void kernel_range(const quern__space *s, const int64_t *o, int64_t *lowest, int64_t *beyond)
 {
     for (int a = 0; a < 3; a++)
@@ -290,6 +310,7 @@ static void back_channels(const quern__space *s, const int64_t *o, const float *
         dx[at + q] += y[q] * w[k * s->channels + q];
 }
 
+/* Forward pass and input gradient: the same loops, with the direction of the copy exchanged. */
 static int depthwise_kernel(const quern__call *c, int64_t begin, int64_t end)
 {
     bool back = c->op == &quern__op_depthwise_back;
@@ -341,6 +362,7 @@ static void sum_position(const quern__space *s, int64_t k, records r, const floa
     }
 }
 
+/* Rows of (parts * positions, C): each row is one kernel position over one part of the records. */
 static int depthwise_weights_kernel(const quern__call *c, int64_t begin, int64_t end)
 {
     quern__space s = quern__space_of(c->attr, &c->in[0].shape, &c->in[1].shape);

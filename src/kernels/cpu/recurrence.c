@@ -1,7 +1,21 @@
 /* Recurrent layers of float32. A block of records runs through all steps without a barrier. Each
- * step is one product of its states with the packed recurrent kernel, then the cell. States are
- * stored as tiles of eight records, as the product reads them. Values kept for the backward pass
- * are stored by step within a group of 16 records, so that the rows of a step are contiguous. */
+ * step is one product of its states with the packed recurrent kernel, then the cell. The formulas
+ * are in ops/recurrence.h.
+ *
+ * Layouts, for a group of n <= 16 records and `units` units:
+ *
+ *   z, h, c, dz      as the op has them: (B, T, gates * units) or (B, T, units)
+ *   tiles            the left factor of the product: eight records, transposed (width, 8)
+ *   kept values      by step, then by record: (T, n, kept * units), so the rows of a step
+ *                    are contiguous; with `lean` the rows of one step only
+ *   packed kernel    panels of 32 columns, as quern__tile_pack_all writes them
+ *
+ * The product adds to the kept rows of a step: begin_row writes z and the biases there first. The
+ * cell then replaces the sums by the gates. The scratch `work` has the tiles, then other rows of
+ * the step.
+ *
+ * The backward pass walks from the last step to the first. dh and dc are carried in the outputs for
+ * the initial states. */
 #include "gemm_microkernel.h"
 #include "vector.h"
 
@@ -37,6 +51,7 @@ static float *left_row(const running *k, int64_t b, int64_t t)
     return k->rows + ((k->r.lean ? 0 : t) * k->n + b) * k->r.kept * k->r.units;
 }
 
+/* Whether step t of record b counts (mask). */
 static bool is_on(const running *k, int64_t b, int64_t t)
 {
     return !k->r.mask || quern__get(k->r.mask, (k->first + b) * k->r.steps + t) != 0;
@@ -51,6 +66,7 @@ static float *tiled(float *tiles, const running *k, int64_t b, int64_t width, in
     return tiles + from * width + (b - from);
 }
 
+/* Writes the numbers of one record into the tiles. */
 static void put_tiled(float *tiles, const running *k, int64_t b, int64_t width, const float *row)
 {
     int64_t step;
@@ -119,6 +135,7 @@ static void gru_forward(int64_t n, float *restrict a, const float *restrict x,
     }
 }
 
+/* The simple cell: h = f(a). */
 static void tanh_forward(int64_t n, const float *restrict a, float *restrict h)
 {
     for (int64_t u = 0; u < n; u++)
@@ -174,6 +191,8 @@ static const float *with_bias(const running *k, int64_t b, int64_t t, float *x)
     return x;
 }
 
+/* The cell of one record at step t; a masked step copies the states. `x`: scratch for z and a
+ * bias. */
 static void cell_forward(const running *k, int64_t b, int64_t t, float *x)
 {
     int64_t n = k->r.units, at = ((k->first + b) * k->r.steps + t) * n;
@@ -196,6 +215,7 @@ static void cell_forward(const running *k, int64_t b, int64_t t, float *x)
         memcpy(k->h + at, a, (size_t)n * sizeof *a);
 }
 
+/* A group of records through all steps. */
 static void group_forward(running *k)
 {
     int64_t n = k->r.units, kept = k->r.kept * n;
@@ -236,6 +256,7 @@ static void lstm_back(int64_t n, const float *restrict a, const float *restrict 
     }
 }
 
+/* dh: gradient of h, replaced by its direct part for the previous step; down: gradients of h R. */
 static void gru_back(int64_t n, const float *restrict a, const float *restrict before,
                      float *restrict dh, float *restrict dz, float *restrict down)
 {
@@ -251,6 +272,7 @@ static void gru_back(int64_t n, const float *restrict a, const float *restrict b
     }
 }
 
+/* dz = f' dh; f' follows from h. */
 static void simple_back(int64_t n, int function, const float *restrict h, const float *restrict dh,
                         float *restrict dz)
 {
@@ -264,6 +286,7 @@ static void simple_back(int64_t n, int function, const float *restrict h, const 
         memcpy(dz, dh, (size_t)n * sizeof *dz);
 }
 
+/* The backward pass of one record at step t. Its gradients of h R go into the tiles. */
 static void cell_back(const running *k, int64_t b, int64_t t, float *tiles)
 {
     int64_t n = k->r.units, wide = k->r.gates * n, at = ((k->first + b) * k->r.steps + t) * n;
@@ -310,6 +333,7 @@ static void gates_again(const running *k, int64_t t, float *states)
     }
 }
 
+/* A group of records from the last step to the first. */
 static void group_back(running *k)
 {
     int64_t n = k->r.units, wide = k->r.gates * n;
@@ -324,12 +348,14 @@ static void group_back(running *k)
             gates_again(k, t, states);
         for (int64_t b = 0; b < k->n; b++)
             cell_back(k, b, t, tiles);
+        /* dh += the gradients of h R, times the transposed kernel */
         product(k, k->packed, tiles, wide, n, k->dh + k->first * n, n);
     }
 }
 
 /* ---- kernels ---- */
 
+/* Runs the groups of a call in order. */
 static int each_group(running *k, const quern__call *c, int64_t begin, int64_t end,
                       void (*run)(running *k))
 {
@@ -342,6 +368,7 @@ static int each_group(running *k, const quern__call *c, int64_t begin, int64_t e
     return 0;
 }
 
+/* The inputs that both passes have. */
 static running running_of(const quern__call *c)
 {
     running k = { .r = quern__recurring_of(c) };
@@ -384,6 +411,7 @@ static int back_kernel(const quern__call *c, int64_t begin, int64_t end)
     return each_group(&k, c, begin, end, group_back);
 }
 
+/* Panels [begin, end) of a packed matrix. */
 static int pack_kernel(const quern__call *c, int64_t begin, int64_t end)
 {
     bool t = c->attr->i[0];

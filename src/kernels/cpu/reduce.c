@@ -1,6 +1,14 @@
 /* Sums and means of float32 in the cases that matter for speed: over all leading axes (the gradient
  * of a bias), and over the last axes or all. Column sums are in float over 32 rows, then in double;
- * other sums are in double, in C order for each result. */
+ * other sums are in double, in C order for each result.
+ *
+ * Three kernels by the axes that are reduced:
+ *
+ *   columns_kernel  all axes but the last: (R, C) to (C), divided by columns
+ *   rows_kernel     the last axes, or all: each result sums contiguous numbers
+ *   middle_kernel   contiguous axes between the first and the last, which are kept
+ *
+ * Extrema and other axes use the reference kernel. */
 #include "vector.h"
 
 enum { width = 64, block = 32 };
@@ -12,6 +20,7 @@ static void column_sums(int64_t rows, int64_t columns, int64_t stride, const flo
         sums[j] = 0;
     for (int64_t i = 0; i < rows; i += block) {
         float part[width] = { 0 };
+        /* 32 rows in float: the loop over columns is a vector operation */
         for (int64_t k = i; k < rows && k < i + block; k++)
             for (int64_t j = 0; j < columns; j++)
                 part[j] += x[k * stride + j];
@@ -20,6 +29,7 @@ static void column_sums(int64_t rows, int64_t columns, int64_t stride, const flo
     }
 }
 
+/* (R, C) to (C); 64 columns at a time. */
 static int columns_kernel(const quern__call *c, int64_t begin, int64_t end)
 {
     int64_t n = c->in[0].shape.dims[c->in[0].shape.rank - 1],

@@ -1,5 +1,6 @@
 /* Small products built on the tile: no packing, and tiles outside the requested part are skipped.
- */
+ * Attention uses them for causal scores: below the diagonal (BELOW), and products whose left factor
+ * is zero above it (UP_TO) or, transposed, below it (FROM). The diagonal is moved by `shift`. */
 #include "small_gemm.h"
 
 #include "gemm_microkernel.h"

@@ -1,15 +1,20 @@
 /* Softmax and cross-entropy of float32 rows: exponentials in vectors, the sum of a row in double.
- */
+ *
+ * The cross-entropy of labels stores no probabilities. Its backward pass writes softmax(logits) dy
+ * into the gradient, and subtracts dy at the label. Rows are divided by records. log softmax and
+ * sparsemax use the reference kernel. */
 #include "vector.h"
 
 enum { stretch = 256 }; /* exponentials on the stack at a time */
 
+/* y = exp(x - shift), with shift the maximum of the row, so that no result exceeds 1. */
 static void exponentials(int64_t n, const float *x, float shift, float *y)
 {
     for (int64_t k = 0; k < n; k++)
         y[k] = quern__exp_falling(x[k] - shift);
 }
 
+/* The maximum of a row; NaN if the row has one. */
 static float largest(int64_t n, const float *x)
 {
     float max = -INFINITY;

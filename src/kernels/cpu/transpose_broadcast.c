@@ -1,5 +1,8 @@
 /* Broadcast and transpose of float32. The loop goes over the output by row and updates the source
- * offset axis by axis. */
+ * offset axis by axis.
+ *
+ * Both are one walk with source strides by output axis: permuted strides for a transpose, stride 0
+ * along repeated axes for a broadcast. The gradient of a mean is a broadcast times a factor. */
 #include "vector.h"
 
 /* Source strides for each axis of the output. */
@@ -8,6 +11,7 @@ typedef struct walk {
     int64_t dims[QUERN_MAX_RANK], stride[QUERN_MAX_RANK], at[QUERN_MAX_RANK], place;
 } walk;
 
+/* Moves to row `row` of the output. */
 static void walk_set(walk *w, int64_t row)
 {
     w->place = 0;
@@ -18,6 +22,7 @@ static void walk_set(walk *w, int64_t row)
     }
 }
 
+/* Moves to the next row. */
 static void walk_next(walk *w)
 {
     for (int k = w->rank - 2; k >= 0; k--) {
@@ -29,6 +34,7 @@ static void walk_next(walk *w)
     }
 }
 
+/* One row of n elements; the strides 1 and 0 have loops of their own. */
 static void copy_row(int64_t n, const float *x, int64_t stride, float factor, float *restrict y)
 {
     if (stride == 1)
@@ -62,6 +68,7 @@ static int copy_rows(const quern__call *c, walk *w, float factor, int64_t begin,
     return 0;
 }
 
+/* Broadcast, and the gradient of a mean. */
 static int spread_kernel(const quern__call *c, int64_t begin, int64_t end)
 {
     const quern_shape *from = &c->in[0].shape, *to = &c->out[0].shape;

@@ -1,5 +1,9 @@
 /* One optimizer step for one variable of float32: one pass over the variable, its slots and its
- * gradient. */
+ * gradient. Inputs, attributes and formulas are those of ops/update.c.
+ *
+ * A thread has a block of the variable: runs of consecutive elements, or whole panels in the
+ * blocked layout. Numbers that are equal for all elements are computed once per call, in double.
+ * Variants that are rare (amsgrad, centered, momentum of RMSprop) use the reference kernel. */
 #include "vector.h"
 
 #include <string.h>
@@ -60,6 +64,7 @@ static void momentum_loop(int64_t n, coefficients k, bool nesterov, float *restr
     }
 }
 
+/* For each run of the call's part: `at` is its first element, p.length its size. */
 #define EACH_RUN(c, begin, end)                                          \
     quern__part p = quern__call_part(c, &(c)->out[0].shape, begin, end); \
     for (int64_t o = 0, at = p.start; o < p.outer; o++, at += p.stride)

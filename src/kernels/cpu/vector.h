@@ -13,6 +13,7 @@
 
 #define QUERN__INLINE static inline __attribute__((always_inline))
 
+/* The bits of a float as an integer, and back. */
 QUERN__INLINE uint32_t quern__bits(float x)
 {
     uint32_t bits;
@@ -94,6 +95,7 @@ QUERN__INLINE float quern__tanh(float x)
     return copysignf(e / (e + 2), x);
 }
 
+/* log(x) = log(m) + n log(2), m in [√½, √2). NaN for x < 0, -infinity for 0 and subnormal x. */
 QUERN__INLINE float quern__log(float x)
 {
     const uint32_t one = 0x3f800000, root_of_half = 0x3f3504f3;
@@ -117,6 +119,7 @@ QUERN__INLINE float quern__log1p_of_share(float x)
     return 2 * s + 2 * s * (p * z);
 }
 
+/* The same for double. */
 QUERN__INLINE uint64_t quern__bits_of_double(double x)
 {
     uint64_t bits;

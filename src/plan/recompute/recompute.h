@@ -22,14 +22,14 @@ typedef struct quern__stage {
 } quern__stage;
 
 typedef struct quern__chain {
-    const quern__graph *g;
-    int64_t capacity;
+    const quern__graph *g;  /* the training graph; borrowed */
+    int64_t capacity;       /* records of a full batch */
     int n_nodes, n_forward; /* nodes 0 … n_forward - 1 are the forward pass */
     bool *live, *again;     /* by node: an output needs it; it is recomputable */
     quern__id *root;        /* by value: the value that it is a view of */
     int32_t *
         stage; /* by node: its stage; of a backward node, the stage of its forward node; -1: none */
-    int n;
+    int n;     /* number of stages */
     quern__stage stages[QUERN__STAGES];
     int64_t across[QUERN__STAGES][QUERN__STAGES + 1]; /* [i][j]: bytes that stages i … j-1 make and
                                                          stages j … read */

@@ -1,6 +1,11 @@
 /* Writes the graph of a schedule: nodes are copied in the order of the schedule, as often as it
  * runs them, and each copy reads the most recent copy of its inputs. All other nodes follow in
- * their order. Planning removes copies that no node reads. */
+ * their order. Planning removes copies that no node reads.
+ *
+ * recompute_dp.c calls make, slight and back of quern__steps with stage numbers, in the order of
+ * the schedule.
+ * The new graph is valid by construction: a stage runs forward before its backward pass, and a copy
+ * of a node precedes its readers. */
 #include "recompute.h"
 
 typedef struct writing {
@@ -9,6 +14,7 @@ typedef struct writing {
     quern__id *id; /* by old value: its most recent copy; 0: none yet */
 } writing;
 
+/* The copy that a reader uses now. Leaves are created at their first use. */
 static quern__id copy_of(writing *w, quern__id old)
 {
     const quern__value *v = quern__graph_value(w->c->g, old);
@@ -23,6 +29,8 @@ static quern__id copy_of(writing *w, quern__id old)
     return w->id[old];
 }
 
+/* Appends a copy of node n with the same attributes, scope and gate. Its outputs become the most
+ * recent copies. `of` is not set: the new graph is planned, not cut into stages again. */
 static void copy_node(writing *w, int n)
 {
     enum { few = 64 };
@@ -70,6 +78,7 @@ static void copy_stage_nodes(writing *w, int stage, bool slight)
 static void copy_stage(void *user, int stage) { copy_stage_nodes(user, stage, false); }
 static void copy_cheap_nodes(void *user, int stage) { copy_stage_nodes(user, stage, true); }
 
+/* The backward pass of a stage: all nodes whose forward node is in the stage. */
 static void copy_backward_stage(void *user, int stage)
 {
     writing *w = user;

@@ -1,7 +1,14 @@
 /* The forward pass of a training graph as a chain of stages. Cuts are at local minima of the bytes
  * that cross them: articulation points of the graph or nodes near them. A value that bypasses a
  * stage (a skip connection) counts for every cut that it crosses.
- */
+ *
+ * The passes, in order: find_forward (what may run again), read_values (size and readers of each
+ * value), find_across and cut_stages (the stages), then the weights of the stages. weigh_values
+ * computes the bytes of results, peak_live_bytes the peaks, weigh_gradients the gradients.
+ * recompute_dp.c uses these weights only.
+ *
+ * The order of nodes is that of the graph, so the peaks are estimates. "Cheap" or "slight" nodes
+ * have no `work` in their op row: they are bound by memory. */
 #include "recompute.h"
 
 #include <string.h>
@@ -15,10 +22,12 @@ typedef struct looking {
     bool *back;            /* the backward pass reads it */
 } looking;
 
+/* Whether the node computes something that the plan needs. */
 static bool node_runs(const quern__chain *c, int n)
 {
     return c->live[n] && !quern__graph_node_at(c->g, n)->op->view;
 }
+/* Whether the node is recomputable and cheap. */
 static bool is_cheap(const quern__chain *c, int n)
 {
     return c->again[n] && !quern__graph_node_at(c->g, n)->op->work;
@@ -31,9 +40,11 @@ static bool find_forward(quern__chain *c)
     bool *changed = quern__zalloc((size_t)quern__graph_values(c->g) + 1, sizeof *changed);
     if (!changed)
         return false;
+    /* the first node with a forward node begins the backward pass */
     while (c->n_forward < c->n_nodes && quern__graph_node_at(c->g, c->n_forward)->of < 0)
         c->n_forward++;
     c->n_forward = c->n_forward == c->n_nodes ? 0 : c->n_forward;
+    /* variables that the forward pass writes, such as moving averages */
     for (int n = 0; n < c->n_forward; n++) {
         const quern__node *node = quern__graph_node_at(c->g, n);
         for (int u = 0; c->live[n] && u < node->op->updates; u++)
@@ -49,6 +60,8 @@ static bool find_forward(quern__chain *c)
     return true;
 }
 
+/* By root value: its bytes, the node that makes it, its last reader, and whether the backward pass
+ * reads it. Variables and values of nodes that run once have 0 bytes: they are not chosen. */
 static void read_values(looking *l)
 {
     quern__chain *c = l->c;
@@ -94,6 +107,7 @@ static void cut_stages(quern__chain *c, const int64_t *across)
     memset(best, -1, sizeof best);
     for (int n = 0; n < c->n_forward; n++)
         all += node_runs(c, n) ? quern__plan_seconds(c->g, n, c->capacity) : 0;
+    /* the best local minimum in each part of the time; `before` and `next` are its neighbours */
     for (int n = 0; n < c->n_forward; n++) {
         if (!node_runs(c, n))
             continue;
@@ -108,6 +122,7 @@ static void cut_stages(quern__chain *c, const int64_t *across)
         now += quern__plan_seconds(c->g, n, c->capacity);
         before = n;
     }
+    /* stages from cut to cut; the last stage ends with the forward pass */
     for (int part = 0, first = 0; part < QUERN__STAGES && c->n < QUERN__STAGES; part++) {
         n_cuts += best[part] > 0;
         if (best[part] > 0 && c->n < QUERN__STAGES - 1) {
@@ -121,6 +136,7 @@ static void cut_stages(quern__chain *c, const int64_t *across)
     for (int s = 0; s < c->n; s++)
         for (int n = c->stages[s].first; n < c->stages[s].end; n++)
             c->stage[n] = s;
+    /* a node of the backward pass belongs to the stage of its forward node */
     for (int n = c->n_forward; n < c->n_nodes; n++) {
         int of = quern__graph_node_at(c->g, n)->of;
         c->stage[n] = of >= 0 && c->n ? c->stage[of] : -1;
@@ -139,6 +155,7 @@ static bool read_slightly(const quern__chain *c, const quern__stage *s, quern__i
     return false;
 }
 
+/* Adds the bytes of each value to its stage and to the cuts that it crosses. */
 static void weigh_values(looking *l)
 {
     quern__chain *c = l->c;
@@ -198,6 +215,7 @@ static bool weigh_gradients(looking *l)
         int64_t gone = 0;
         if (!node_runs(c, n) || c->stage[n] < 0)
             continue;
+        /* `gone`: outputs that no node reads, and inputs that this node reads last */
         for (int k = 0; k < node->n_out + node->n_in; k++) {
             quern__id id = k < node->n_out ? node->out[k] : c->root[node->in[k - node->n_out]];
             quern_shape s = quern__shape_close(*quern__shape_of(c->g, id), c->capacity);
@@ -221,6 +239,8 @@ static bool weigh_gradients(looking *l)
     return true;
 }
 
+/* Finds the stages and their weights. `across` has one zero per node. Returns false without
+ * memory. */
 static bool find_stages(looking *l, int64_t *across)
 {
     quern__chain *c = l->c;

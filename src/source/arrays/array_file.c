@@ -1,5 +1,16 @@
 /* One array in a file: IDX or NPY, plain or gzipped, or a member of an NPZ. The format is
- * determined by the first bytes. Headers are hostile: every size is checked before use. */
+ * determined by the first bytes. Headers are hostile: every size is checked before use.
+ *
+ * Four kinds of access:
+ *
+ *   PLAIN     pread at any offset
+ *   STORED    a member without compression: any offset, under a lock, because libzip seeks
+ *   GZIP      gunzip.c inflates sequentially, and can save its state
+ *   DEFLATED  libzip inflates sequentially, where gunzip.c does not know the offset
+ *
+ * `at` is the offset of the next byte for the sequential kinds. Record r of the array is at offset
+ * + r * per * size, for arrays in C order; an array in Fortran order is handled by
+ * fortran_order.c. */
 #include "array_file.h"
 #include "tensor/convert_dtype.h"
 
@@ -62,6 +73,7 @@ int64_t quern__array_file_bytes(quern__array_file *p, int64_t at, void *to, size
 
 /* ---- opening ---- */
 
+/* Opens a gzipped file with a descriptor of its own. */
 static int open_gzip(quern__array_file *p, quern_error *err)
 {
     int own = dup(p->fd);
@@ -180,6 +192,7 @@ static int idx_header(quern__array_file *p, const uint8_t *head, int64_t n, quer
     return set_shape(p, err);
 }
 
+/* Reads the header of a .npy array. */
 static int npy_header(quern__array_file *p, const uint8_t *head, int64_t n, quern_error *err)
 {
     quern__npy npy;
@@ -229,6 +242,7 @@ int quern__array_file_open(quern__array_file *p, const char *name, const char *m
 {
     uint8_t head[4] = { 0 };
     char path[1024], own[256];
+    /* "FILE:/member" or "FILE:member" names a member of an archive */
     const char *colon = strstr(name, ":/"), *last = colon ? NULL : strrchr(name, ':');
     snprintf(path, sizeof path, "%.*s", (int)((last ? last : name) - name), name);
     if (last && access(name, F_OK) && !access(path, F_OK)) /* "FILE:member" */

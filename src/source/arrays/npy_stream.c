@@ -1,5 +1,13 @@
 /* Reads concatenated .npy arrays: the header of each array, then its elements, directly into the
- * batch if type and order match. */
+ * batch if type and order match.
+ *
+ * The stream is a pipe from a program, or standard input. It is read with poll, so that a wait can
+ * end: by a stop, an interrupt, the end of the program, or the stall timeout. A batch is one array
+ * for each input and target, in the order of the model or as `arrays` says. A batch with a wrong
+ * shape or value is a bad record if all its bytes could be read, because only then is the next
+ * header at a known place.
+ *
+ * The first header can be read before a run opens (`ahead`), to learn the batch size. */
 #include "npy_stream.h"
 #include "source/column_map.h"
 #include "tensor/array_axes.h"

@@ -1,9 +1,14 @@
-/* Reads CSV and TSV (RFC 4180: a quoted field may contain separators, newlines and doubled
- * quotes), plain or gzipped. Several files with the same header are one sequence of records.
- * Memory is bounded: the buffer grows to the longest record, at most QUERN__CSV_RECORD.
+/* Reads CSV and TSV (RFC 4180: a quoted field may contain separators, newlines and doubled quotes),
+ * plain or gzipped. Several files with the same header are one sequence of records. Memory is
+ * bounded: the buffer grows to the longest record, at most QUERN__CSV_RECORD.
+ *
  * The reader finds a complete record in the buffer, then converts its fields. A field that is a
  * plain number is converted in place (quern__csv_plain); all others go through quern__csv_put. A
- * target that is not a number is a class: its index in the sorted names. */
+ * target that is not a number is a class: its index in the sorted names.
+ *
+ * The record at bytes.begin has `used` bytes. The next call moves over them, so a record stays
+ * valid until then. quern__csv_open returns a record stream; the shuffle buffer makes batches of
+ * it. */
 #include "csv.h"
 #include "parse_number.h"
 
@@ -64,6 +69,7 @@ int quern__csv_next(quern__csv *f, char **p, char **e, bool *quoted, quern_error
             newline = csv_quoted_end(f, start, end, b->ended, &lines);
         else if (!newline && b->ended && start < end)
             newline = end;
+        /* a complete record: without its line end, and with the newlines inside quotes counted */
         if (newline) {
             *p = start;
             *e = newline > start && newline[-1] == '\r' ? newline - 1 : newline;
@@ -94,6 +100,7 @@ int quern__csv_take(quern__csv *f, char **p, const char *e, quern_error *err)
         f->field_room = most + 64;
     }
     bool inside = **p == '"' && *p < e;
+    /* copy up to the separator; a quote ends the quoted part, two quotes are one */
     for (char *s = *p + inside;; s++) {
         if (inside && s < e && *s == '"' && s + 1 < e && s[1] == '"')
             s++;
@@ -210,6 +217,7 @@ int quern__csv_record(quern__csv *f, char *p, const char *e, float *x, double *y
         p += end ? end - p : 0;
         if (status < 0)
             return status;
+        /* more fields, the end of the record, or a wrong number of fields */
         if (p < e && k + 1 < f->n)
             continue;
         if (p >= e && k + 1 == f->n)

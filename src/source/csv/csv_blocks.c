@@ -1,12 +1,18 @@
 /* Random order of CSV file blocks in a shuffled epoch. A block is a fixed number of bytes; its
  * records are those that begin in them. The epoch visits blocks in the order of a counter-based
  * permutation.
+ *
  * The start of the first record is inferred from the bytes after the block's start: it follows a
- * newline outside quotes. The reader parses both ways, inside and outside quotes. The reading
- * with a quote that RFC 4180 does not allow is wrong. If both readings have such quotes, the
- * number of fields per record decides.
- * At the end of an epoch the sums of hashes of all block starts and all block ends must be
- * equal; else a record was lost or read twice. */
+ * newline outside quotes. The reader parses both ways, inside and outside quotes. The reading with
+ * a quote that RFC 4180 does not allow is wrong. If both readings have such quotes, the number of
+ * fields per record decides.
+ *
+ * At the end of an epoch the sums of hashes of all block starts and all block ends must be equal;
+ * else a record was lost or read twice.
+ *
+ * Compressed files, pipes and files in another encoding are read in file order. So are files with
+ * fewer than 64 blocks, which the shuffle buffer shuffles alone. Line numbers are counted only when
+ * a message needs one: the numbers at the starts of 1024 stripes of a file are kept. */
 #include "csv.h"
 
 #include <fcntl.h>
@@ -207,6 +213,7 @@ static char *first_record(const quern__csv *f, int64_t at)
     char *last = start + (at - 1 - quern__bytes_place(b)), *p = last; /* the byte before `at` */
     if (last >= end)
         return b->ended ? end : NULL;
+    /* the state at the block's start is known */
     if (f->blocks.marks) {
         int64_t block = (f->at ? f->blocks.ends[f->at - 1] : 0) + f->blocks.number;
         const char *first = quern__csv_first(f->blocks.marks[block], last + 1, end, f->separator);
@@ -291,6 +298,7 @@ static int block_at(const quern__csv *f, int64_t place, int64_t *number)
 {
     const quern__csv_blocks *b = &f->blocks;
     int64_t k = (int64_t)quern__random_permute(b->key, (uint64_t)b->n, (uint64_t)place);
+    /* binary search for the file of the block */
     int low = 0, high = f->n_paths - 1;
     while (low < high) {
         int middle = (low + high) / 2;

@@ -1,6 +1,9 @@
-/* Marks the start of each CSV block in one pass over the files. Files with quotes inside
- * unquoted fields need it. RFC 4180 does not allow these quotes, so the bytes around a block do
- * not determine its state. */
+/* Marks the start of each CSV block in one pass over the files. Files with quotes inside unquoted
+ * fields need it. RFC 4180 does not allow these quotes, so the bytes around a block do not
+ * determine its state.
+ *
+ * A mark has the state of the automaton in four bits of one byte per block. quern__csv_first
+ * continues from it to the first record of the block. */
 #include "csv.h"
 
 #include <errno.h>
@@ -17,6 +20,7 @@ typedef struct walk {
     int64_t at;
 } walk;
 
+/* The mark of a state. */
 static unsigned char mark_of(const walk *w)
 {
     return (unsigned char)((w->inside ? QUERN__MARK_INSIDE : 0) |
@@ -51,6 +55,7 @@ static int mark_file(const quern__csv *f, int k, unsigned char *marks, int64_t n
     walk w = { .fresh = true, .begins = true };
     for (size_t got = piece; fd >= 0 && got == piece;) {
         got = quern__read_at(fd, bytes, piece, w.at);
+        /* skip a byte order mark */
         size_t i = w.at == 0 && got >= 3 && !memcmp(bytes, "\xef\xbb\xbf", 3) ? 3 : 0;
         w.at += (int64_t)i;
         for (; i < got; i++) {

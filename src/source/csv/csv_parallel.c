@@ -1,6 +1,11 @@
-/* Reads many CSV records in one call. The caller's thread finds complete records without quotes
- * in the buffer. Two threads convert one half each. The results equal those of sequential
- * reading, errors included: the first bad record is left to the next call. */
+/* Reads many CSV records in one call. The caller's thread finds complete records without quotes in
+ * the buffer. Two threads convert one half each. The results equal those of sequential reading,
+ * errors included: the first bad record is left to the next call.
+ *
+ * The second thread ("twin") starts at the first call, and waits on a condition between calls. It
+ * has a copy of the reader's state with a field buffer of its own, so the threads share only the
+ * bytes and the columns, which neither changes. The first record of a call is read normally; this
+ * also reads more bytes, opens the next file, and handles quotes. */
 #include "csv.h"
 
 #include <pthread.h>
@@ -35,6 +40,7 @@ struct quern__csv_twin {
 
 static int64_t doubles(const quern__csv *f) { return f->n_targets + f->weighted; }
 
+/* Converts the records of one half until the first bad one. Errors have no text here. */
 static void read_half(half *h)
 {
     int64_t nx = h->csv.n_slots, ny = doubles(&h->csv);
@@ -47,6 +53,7 @@ static void read_half(half *h)
     }
 }
 
+/* The second thread: converts its half whenever `asked` is set. */
 static void *twin_work(void *arg)
 {
     struct quern__csv_twin *t = arg;
@@ -66,6 +73,7 @@ static void *twin_work(void *arg)
     return NULL;
 }
 
+/* Creates the state; without a second processor it has no thread. NULL: no memory. */
 static struct quern__csv_twin *twin_new(void)
 {
     struct quern__csv_twin *t = quern__zalloc(1, sizeof *t);
@@ -99,6 +107,7 @@ void quern__csv_twin_free(struct quern__csv_twin *t)
 static int find_spans(quern__csv *f, span *spans, int most)
 {
     quern__bytes *b = &f->bytes;
+    /* without quotes, each newline ends a record; records of the next block are left */
     char *p = b->buffer + b->begin + f->used, *end = b->buffer + b->end;
     int64_t line = f->line + 1 + f->inner;
     int n = 0;
@@ -122,6 +131,7 @@ static int find_spans(quern__csv *f, span *spans, int most)
     return n;
 }
 
+/* Gives records [from, to) of the spans to a half, which keeps its field buffer. */
 static void half_set(half *h, const quern__csv *f, const span *spans, int from, int to, float *x,
                      double *y)
 {
@@ -143,6 +153,7 @@ static int read_spans(quern__csv *f, int n, float *x, double *y)
     struct quern__csv_twin *t = f->twin;
     bool together = t->running && n >= worth;
     half_set(&t->mine, f, t->spans, 0, together ? n / 2 : n, x, y);
+    /* the second half goes to the other thread */
     if (together) {
         pthread_mutex_lock(&t->lock);
         half_set(&t->other, f, t->spans, n / 2, n, x, y);

@@ -29,6 +29,8 @@ bool quern__csv_missing(const quern__csv *f, const quern__column *c, const char 
            (!strcmp(text, "?") || !strcasecmp(text, "na") || !strcasecmp(text, "nan"));
 }
 
+/* A missing value: the substitute of its column, or an error with a hint. *out gets a number or a
+ * class index. */
 static int put_missing(const quern__csv *f, int k, const char *text, double *out, quern_error *err)
 {
     const quern__column *c = &f->columns[k];

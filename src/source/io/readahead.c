@@ -1,10 +1,14 @@
-/* Ring of read-ahead buffers, aligned for O_DIRECT. */
+/* Ring of read-ahead buffers, aligned for O_DIRECT. Requests and pieces are in the same order, so
+ * piece k uses buffer k mod QUERN__AHEAD. A read covers whole aligned blocks around the piece; take
+ * copies the piece out of them. Reads complete in any order. A failed read leaves a piece empty,
+ * and the caller reads normally. */
 #include "readahead.h"
 
 #include <string.h>
 
 static int64_t align_down(int64_t at) { return at / QUERN__DIRECT_ALIGN * QUERN__DIRECT_ALIGN; }
 
+/* The largest aligned range that a piece of `most` bytes can touch. */
 static size_t buffer_bytes(size_t most)
 {
     return (size_t)align_down((int64_t)most + 2 * QUERN__DIRECT_ALIGN - 2);

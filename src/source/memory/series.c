@@ -1,5 +1,9 @@
 /* Random-access windows over an array in memory, as Keras's timeseries_dataset_from_array and
- * TimeseriesGenerator. Also the arithmetic of windows that series_stream.c shares. */
+ * TimeseriesGenerator. Also the arithmetic of windows that series_stream.c shares.
+ *
+ * Window i begins at row start + i * stride, and has `length` rows, `rate` apart. Its target is the
+ * row `target` after its first row. A window is not stored: series_read copies its rows from the
+ * array into the batch, converted to the model's type. The arrays are borrowed. */
 #include "series.h"
 #include "source/generator_struct.h"
 #include "tensor/array_axes.h"
@@ -40,6 +44,7 @@ int64_t quern__series_span(const quern__series *s, bool targets)
 
 int64_t quern__series_count(const quern__series *s, int64_t rows, int64_t targets)
 {
+    /* starts: rows at which a complete window can begin */
     int64_t end = s->end >= 0 && s->end < rows ? s->end : rows, span = quern__series_span(s, false),
             starts = end - s->start - span + 1;
     if (span < 0)
@@ -90,6 +95,7 @@ static int series_open(quern_generator *g, const quern_batch_spec *spec, bool sh
     return QUERN_OK;
 }
 
+/* Copies one row to row `place` of an array of the batch. */
 static int copy_row(const quern_tensor *from, int64_t row, void *to, int dtype, int64_t place,
                     quern_error *err)
 {

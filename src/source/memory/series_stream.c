@@ -1,6 +1,10 @@
-/* Time-series windows over the rows of another generator: a CSV, arrays in files, a program. A
- * ring holds only the rows that a window spans. Each window is a record of a stream, which
- * shuffle_buffer.c shuffles and batches. */
+/* Time-series windows over the rows of another generator: a CSV, arrays in files, a program. A ring
+ * holds only the rows that a window spans. Each window is a record of a stream, which
+ * shuffle_buffer.c shuffles and batches.
+ *
+ * Row k of the data is in row k mod span of the rings. Rows come in batches of 64, in order,
+ * without shuffling; the windows are shuffled afterwards. The stream owns the generator of the
+ * rows. */
 #include "series.h"
 #include "source/generator_struct.h"
 #include "tensor/convert_dtype.h"
@@ -25,6 +29,7 @@ typedef struct rolling {
     quern__bad *bad; /* list for bad rows */
 } rolling;
 
+/* Frees the batch of rows and the rings. */
 static void drop_buffers(rolling *r)
 {
     for (int i = 0; i < 2 * QUERN_MAX_ARRAYS; i++)
@@ -104,6 +109,7 @@ static int make_buffers(rolling *r, quern_error *err)
                                                     : quern__fail_memory(err, (size_t)r->span);
 }
 
+/* Opens the rows with the spec of one row, and sets the size of a window. */
 static int rolling_match(void *self, const quern_batch_spec *spec, int64_t *x_count,
                          int64_t *y_count, quern_error *err)
 {
@@ -119,6 +125,7 @@ static int rolling_match(void *self, const quern_batch_spec *spec, int64_t *x_co
     return status;
 }
 
+/* Moves to the first window. Rows that cannot be read again are an error. */
 static int rolling_rewind(void *self, quern_error *err)
 {
     rolling *r = self;
@@ -187,6 +194,7 @@ static int rolling_read(void *self, float *x, double *y, quern_error *err)
     rolling *r = self;
     const quern__series *p = &r->now;
     int64_t first = 0;
+    /* the last windows end where rows, or end_index, end */
     while (r->seen < r->next + r->span) {
         int status = r->ended || (p->end >= 0 && r->next + (p->length - 1) * p->rate >= p->end)
                          ? QUERN_END

@@ -49,6 +49,7 @@ static int write_error(const preparing *p, quern_error *err)
                        strerror(errno ? errno : EIO));
 }
 
+/* Writes the buffer at the end of the file. */
 static int sink_flush(const preparing *p, sink *s, quern_error *err)
 {
     if (!quern__write_at(s->fd, s->buffer, s->held, s->written))
@@ -58,6 +59,7 @@ static int sink_flush(const preparing *p, sink *s, quern_error *err)
     return QUERN_OK;
 }
 
+/* Appends a record; `summed`: with its checksum, which also extends the fingerprint of the file. */
 static int sink_add(preparing *p, sink *s, const char *record, bool summed, quern_error *err)
 {
     size_t bytes = p->bytes + (summed ? QUERN__QREC_SUM : 0);
@@ -77,6 +79,7 @@ static int sink_add(preparing *p, sink *s, const char *record, bool summed, quer
 
 /* ---- piles ---- */
 
+/* Closes and frees n piles; their files are unlinked already. */
 static void free_piles(sink *piles, int n)
 {
     for (int i = 0; i < n; i++) {
@@ -244,6 +247,7 @@ static void pack_number(char **to, int dtype, double v)
     *to += n;
 }
 
+/* Writes record r of a batch in the stored types: inputs, targets, weight. */
 static void pack_record(const preparing *p, const quern_batch *b, int64_t r, char *to)
 {
     const quern__description *d = &p->q.what;
@@ -262,6 +266,7 @@ static void pack_record(const preparing *p, const quern_batch *b, int64_t r, cha
         memcpy(to, b->has_weights ? &b->weights[r] : &(float){ 1 }, sizeof(float));
 }
 
+/* Reads the next batch of the source, from record `first` on. QUERN_END after the last one. */
 static int next_batch(preparing *p, int64_t first, quern_batch *b, quern_error *err)
 {
     b->size = p->spec.batch_size;

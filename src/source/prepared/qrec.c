@@ -1,6 +1,15 @@
 /* The source of prepared records (.qrec). Records are random access; qrec_windows.c keeps two
  * windows of them in memory. This file verifies the checksum of each record and distributes its
- * elements to the arrays of a batch. */
+ * elements to the arrays of a batch.
+ *
+ * A record has its arrays in order, each in its stored type, then the weight, then the checksum. A
+ * run maps them to the arrays of a batch in one of two ways. A file with a schema maps columns by
+ * name (`places`), and class indices by name (`maps`). A file without one maps whole arrays by name
+ * or order (`order`). Identity maps are dropped, so that the usual case is one conversion per
+ * array.
+ *
+ * Any reader thread calls prepared_read. Everything that it reads is constant during a run, except
+ * the windows, which have their lock. */
 #include "qrec_windows.h"
 #include "source/column_map.h"
 #include "source/generator_struct.h"
@@ -94,6 +103,7 @@ static int prepared_match(prepared *p, const quern_batch_spec *spec, quern_error
     return QUERN_OK;
 }
 
+/* Frees the maps and the schema of a run. */
 static void forget_names(prepared *p)
 {
     for (int i = 0; i < p->n_maps; i++)
@@ -192,6 +202,7 @@ static int match_names(prepared *p, const quern_batch_spec *spec, quern_error *e
     return status;
 }
 
+/* The windows, and the buffers of O_DIRECT. */
 static size_t prepared_bytes(const quern_generator *g, const quern_batch_spec *spec, bool shuffle)
 {
     quern__blocks sized = { .q = &((const prepared *)g->self)->q };
@@ -333,6 +344,7 @@ static int prepared_read(quern_generator *g, int64_t pass, int64_t first, quern_
     int64_t good = 0, place = 0;
     int status = QUERN_OK;
     for (int64_t r = 0; r < b->size && status >= 0; r++) {
+        /* the window of the record; the last one includes the remainder */
         int64_t w = (first + r) / c.per;
         w = w < c.windows ? w : c.windows - 1;
         if (!s || w != s->number) {
@@ -342,6 +354,7 @@ static int prepared_read(quern_generator *g, int64_t pass, int64_t first, quern_
         }
         if (!s)
             return err && err->code ? err->code : QUERN_IO;
+        /* the order of records in a window has a key of its own */
         quern__random_key key = c.within;
         key.k[0] ^= (uint32_t)quern__hash64((uint64_t)w + 1);
         place = first + r - w * c.per;

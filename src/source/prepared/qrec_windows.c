@@ -1,13 +1,19 @@
-/* Windows of prepared records. An epoch visits the blocks of the file in a random order; a
- * window holds as many consecutive blocks of this order as memory permits; the records of a
- * window come in a random order. The file is rotated by a random offset per epoch, so that the
- * incomplete block is not always the same. A window is a pure function of seed, epoch and its
- * index. Therefore a resumed run reads one window again, and any thread can read any record.
+/* Windows of prepared records. An epoch visits the blocks of the file in a random order; a window
+ * holds as many consecutive blocks of this order as memory permits; the records of a window come in
+ * a random order. The file is rotated by a random offset per epoch, so that the incomplete block is
+ * not always the same. A window is a pure function of seed, epoch and its index. Therefore a
+ * resumed run reads one window again, and any thread can read any record.
  *
- * Two windows are in memory. While threads take records from one, they fill the next. A batch
- * that takes a fraction of the current window reads the same fraction of the next. A file that
- * exceeds the memory is read with O_DIRECT, because page cache entries would be evicted before
- * their next use. */
+ * Two windows are in memory. While threads take records from one, they fill the next. A batch that
+ * takes a fraction of the current window reads the same fraction of the next. A file that exceeds
+ * the memory is read with O_DIRECT, because page cache entries would be evicted before their next
+ * use.
+ *
+ * Locking: one lock protects all fields, and reads happen without it. A thread claims the next
+ * block of a window by adding to `given` under the lock. It then reads the block and adds to
+ * `filled`. A window is complete when given = filled = n. `users` and `fillers` keep a window in
+ * place. Without O_DIRECT, `announced` is ahead of `given`: posix_fadvise has asked for these
+ * blocks. */
 #include "qrec_windows.h"
 
 #include <errno.h>
@@ -61,6 +67,7 @@ static int64_t run_start(const quern__blocks *p, const quern__cut *c, int64_t w,
     return c->from + at;
 }
 
+/* The byte offset of a record in the file. */
 static int64_t byte_of(const quern__blocks *p, int64_t record)
 {
     return p->q->first + record * p->q->bytes;
@@ -129,6 +136,7 @@ static size_t aligned_range(const quern__blocks *p, const quern__window *s, int6
                     QUERN__DIRECT_ALIGN);
 }
 
+/* Starts an asynchronous read of a block. False: the block needs a normal read. */
 static bool begin_direct(const quern__blocks *p, const quern__window *s, int64_t block)
 {
     int64_t at, least;
@@ -218,6 +226,7 @@ static quern__window *window_find(quern__blocks *p, const quern__cut *c, int64_t
                                   const quern__window *before)
 {
     quern__window *idle = NULL;
+    /* the window itself, or the idle one that was assigned first */
     for (int i = 0; i < QUERN__WINDOWS; i++) {
         quern__window *one = &p->all[i];
         if (one->cut.pass == c->pass && one->number == w)
@@ -258,6 +267,7 @@ quern__window *quern__window_borrow(quern__blocks *p, const quern__cut *c, int64
     for (s = window_find(p, c, w, NULL); !s; s = window_find(p, c, w, NULL))
         wait_for_change(p);
     s->users++;
+    /* read what is missing, then wait for the blocks of other threads */
     window_fill(p, s, s->n);
     while (s->filled < s->given)
         wait_for_change(p);

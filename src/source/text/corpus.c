@@ -1,4 +1,9 @@
-/* Reads a corpus in blocks: with pread by block index, or sequentially through a buffer. */
+/* Reads a corpus in blocks: with pread by block index, or sequentially through a buffer. corpus.h
+ * defines the borders of blocks.
+ *
+ * Random access needs regular files without compression; their concatenation has a size, so block k
+ * is at a known place. All other input is sequential. At most 64 files are open at a time. Both
+ * ways search a border in the quarter of a block after its nominal start, so that they agree. */
 #include "corpus.h"
 
 #include <errno.h>
@@ -123,6 +128,7 @@ static size_t block_border(const char *text, size_t nominal, size_t limit)
     return i;
 }
 
+/* Random access: reads block k with one byte before it and a quarter of a block after it. */
 static int read_at_index(quern__corpus *c, int64_t k, const char **text, size_t *n, int64_t *at,
                          quern_error *err)
 {

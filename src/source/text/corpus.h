@@ -42,7 +42,7 @@ int quern__corpus_read(quern__corpus *c, int64_t k, const char **text, size_t *n
                        quern_error *err);
 /* Sequential: restarts. */
 int quern__corpus_rewind(quern__corpus *c, quern_error *err);
-/* Formats an offset of the corpus: "corpus.txt: byte 123". */
+/* Formats an offset of the corpus: "corpus.txt: from byte 123". */
 void quern__corpus_where(const quern__corpus *c, int64_t at, char *where, size_t room);
 /* Closes all files; also after a failed open. */
 void quern__corpus_close(quern__corpus *c);

@@ -1,6 +1,10 @@
 /* Reads a corpus in B lanes for stateful models (B = batch size): record r of a batch continues
- * record r of the previous batch. A lane is a range of consecutive blocks; the ranges are of
- * nearly equal size. A pass ends when one lane has no complete window. */
+ * record r of the previous batch. A lane is a range of consecutive blocks; the ranges are of nearly
+ * equal size. A pass ends when one lane has no complete window.
+ *
+ * Each lane holds a part of its tokens, at most one window and one block. Taking a window moves the
+ * lane by `length` tokens, so windows do not overlap, except for the token after a window. Blocks
+ * are small enough that each lane has at least 64 of them, if the text is long enough. */
 #include "token_windows.h"
 
 #include <string.h>

@@ -1,6 +1,14 @@
-/* Groups of token windows. All tokens of a group are in one array. With random access, each
- * block is followed by the tokens of the next blocks that its last window needs. Sequentially,
- * blocks are concatenated, and the incomplete end moves to the front of the next group. */
+/* Groups of token windows. All tokens of a group are in one array. With random access, each block
+ * is followed by the tokens of the next blocks that its last window needs. Sequentially, blocks are
+ * concatenated, and the incomplete end moves to the front of the next group.
+ *
+ * A segment is the part of the array that comes from one block. Windows begin at every stride-th
+ * token of a segment; `before` counts the windows of earlier segments, so window i is found by
+ * binary search. Ids have 16 bits where the vocabulary permits, so that a group has twice as many
+ * tokens. text_dataset.c draws windows of a group in random order.
+ *
+ * A group has as many blocks as fit its memory. Small blocks give a better shuffle; each costs up
+ * to one window of additional tokens. */
 #include "token_windows.h"
 
 #include <stdio.h>
@@ -116,6 +124,7 @@ int quern__corpus_tokens(quern__corpus *c, const quern_tokenizer *t, int64_t k, 
     return QUERN_OK;
 }
 
+/* Appends the n tokens of `scratch`. */
 static int append_tokens(quern__windows *w, int64_t n, quern_error *err)
 {
     if (n > w->capacity - w->n)
@@ -183,6 +192,7 @@ static int fill_at_index(quern__windows *w, const quern__random_key *key, int64_
 static int fill_sequential(quern__windows *w, quern_error *err)
 {
     size_t size = w->narrow ? sizeof(uint16_t) : sizeof(int32_t);
+    /* move what is left to the front */
     int64_t gone = w->complete < w->n_segments ? w->segments[w->complete].first : w->n;
     memmove(w->ids, (char *)w->ids + (size_t)gone * size, (size_t)(w->n - gone) * size);
     memmove(w->segments, w->segments + w->complete,
@@ -191,6 +201,7 @@ static int fill_sequential(quern__windows *w, quern_error *err)
     w->n_segments -= w->complete;
     for (int i = 0; i < w->n_segments; i++)
         w->segments[i].first -= gone;
+    /* read blocks as segments */
     while (!w->ended && w->n + quern__corpus_most(w->corpus) <= w->capacity &&
            w->n_segments < w->most_segments) {
         int64_t first = w->n, count;
@@ -247,6 +258,7 @@ void quern__windows_forget(quern__windows *w)
 
 /* ---- memory ---- */
 
+/* The largest power of two up to n, at least 1. */
 static int64_t power_of_two_to(int64_t n)
 {
     int64_t p = 1;

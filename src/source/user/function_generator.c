@@ -1,5 +1,10 @@
-/* A generator from a C function with an endless loop, as in Keras a Python generator. The
- * function runs on its own thread and exchanges one batch at a time with the caller. */
+/* A generator from a C function with an endless loop, as in Keras a Python generator. The function
+ * runs on its own thread and exchanges one batch at a time with the caller.
+ *
+ * The exchange is a rendezvous. function_next sets `wanted` to the batch of the caller.
+ * quern_next_batch returns it to the function, which fills it, and quern_yield sets `given`. Then
+ * function_next returns. No batch is copied. `closed` makes both calls of the function end its
+ * loop; a reset joins the thread and starts a new one. */
 #include "source/generator_struct.h"
 
 #include <pthread.h>
@@ -47,6 +52,7 @@ int quern_yield(quern_yielder *y, quern_batch *batch)
     return closed ? QUERN_CLOSED : QUERN_OK;
 }
 
+/* The thread: runs the function once and stores its status. */
 static void *function_thread(void *arg)
 {
     quern_yielder *y = arg;
@@ -137,6 +143,7 @@ static int function_next(quern_generator *g, quern_batch *batch, quern_error *er
     return status;
 }
 
+/* Wakes a blocked next; the function ends at its next call. */
 static void function_cancel(quern_generator *g)
 {
     quern_yielder *y = g->self;

@@ -191,10 +191,12 @@ static quern__id four_axes(quern__graph *g, quern__id mask, bool of_queries)
     return quern__reshape(g, mask, &to);
 }
 
+/* The intersection of two masks; 0 stands for no mask. */
 static quern__id both(quern__graph *g, quern__id a, quern__id b)
 {
     return a && b ? quern__mul2(g, a, b) : a ? a : b;
 }
+/* A mask as float32. */
 static quern__id as_float(quern__graph *g, quern__id x)
 {
     return x && quern__graph_value(g, x)->dtype != QUERN_FLOAT32 ? quern__cast(g, x, QUERN_FLOAT32)
@@ -223,6 +225,7 @@ static quern__id mask_of(const quern__layer *l, quern__graph *g, const quern__id
     quern__id of_query = f->grouped ? quern__layer_argument(l, in, n, "query_mask", 0) : 0;
     quern__id of_value = quern__layer_argument(l, in, n, "value_mask", 0),
               of_key = quern__layer_argument(l, in, n, "key_mask", 0);
+    /* masks that the call gives, otherwise those that the inputs carry */
     of_query = of_query ? of_query : quern__layer_mask(l, query);
     of_value = of_value ? of_value : quern__layer_mask(l, value);
     of_key = of_key || quern__layer_place_of(l, n, "key") < 0 ? of_key : quern__layer_mask(l, key);

@@ -1,5 +1,9 @@
 /* convolution: Conv1D, Conv2D, Conv3D and their transposes.
- * https://keras.io/api/layers/convolution_layers/ */
+ * https://keras.io/api/layers/convolution_layers/
+ *
+ * Images are (B, space, C) inside; `extra` of the row is the number of spatial axes. With groups,
+ * each group of channels has a convolution of its own, and the results are concatenated. A
+ * transposed convolution is the input gradient of a convolution (ops/convolve.c). */
 #include "spatial.h"
 
 enum { most_groups = 1024 };
@@ -8,6 +12,7 @@ enum { most_groups = 1024 };
  * filters, channels). */
 static bool transposed(const quern__layer *l) { return strstr(l->kind->name, "Transpose"); }
 
+/* Checks that the input has the spatial axes and a fixed number of channels. */
 static int check_input(const quern__layer *l, const quern_shape *in, int axes, quern_error *err)
 {
     char text[96];
@@ -22,6 +27,7 @@ static int check_input(const quern__layer *l, const quern_shape *in, int axes, q
     return QUERN_OK;
 }
 
+/* Adds the kernel and the bias. */
 static int convolution_build(quern__layer *l, const quern_shape *in, int n, quern_error *err)
 {
     int axes = l->kind->extra, status = check_input(l, in, axes, err);
@@ -121,6 +127,7 @@ static quern__id transposed_call(quern__layer *l, quern__graph *g, const quern__
             return quern__graph_fail(g, QUERN_INVALID,
                                      "strides, dilation_rate and spatial sizes must be at least 1");
         size[a] = transposed_size(l, f.out[a], i, f.kernel[a], f.stride[a], f.dilation[a]);
+        /* padding of the convolution whose input gradient this is */
         int64_t lacking =
             (f.out[a] - 1) * f.stride[a] + (f.kernel[a] - 1) * f.dilation[a] + 1 - size[a];
         f.before[a] = quern__config_is(l, "padding", "same") && lacking > 0 ? lacking / 2 : 0;

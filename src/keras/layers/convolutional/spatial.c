@@ -1,11 +1,16 @@
 /* spatial: windows over spatial axes. Padding follows TensorFlow: "same" gives ceil(size / stride)
- * windows, with the larger half of an odd padding at the end; "causal" pads at the start only. */
+ * windows, with the larger half of an odd padding at the end; "causal" pads at the start only.
+ *
+ * All ops have channels last. A layer with data_format channels_first transposes its input
+ * (quern__channels_last) and its result (quern__channels_back). quern__layer_frame turns the config
+ * into the frame of ops/convolve.h, with fewer than three axes aligned to the right. */
 #include "spatial.h"
 
 #include <stdio.h>
 
 enum { largest = 1 << 24 };
 
+/* Moves the channels to axis 1 (`first`), or from axis 1 to the end. */
 static quern__id moved(quern__graph *g, quern__id x, bool first)
 {
     int rank = quern__shape_of(g, x)->rank, order[QUERN_MAX_RANK] = { 0 };

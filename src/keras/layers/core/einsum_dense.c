@@ -78,6 +78,7 @@ static int read_equation(const quern__layer *l, const quern_shape *in, equation 
         for (const char *c = at; c < comma; c++)
             letters += *c != '.' && *c != ' ';
     e->elided = dots ? in->rank - letters : 0;
+    /* three terms: input, kernel, result */
     bool fits = comma && e->elided >= 0 && read_term(e, &at, ",", e->x) && *at++ == ',' &&
                 read_term(e, &at, "-", e->w) && !strncmp(at, "->", 2);
     at += fits ? 2 : 0;
@@ -93,6 +94,7 @@ static int read_equation(const quern__layer *l, const quern_shape *in, equation 
     if (!read_sizes(e, in, json_object_get(l->config, "output_shape")))
         return quern__fail(err, QUERN_SHAPE, l->name, "output_shape does not fit the equation '%s'",
                            text);
+    /* each letter of the kernel is in the input or in the result, and not in both */
     for (const char *c = e->w; *c; c++) {
         if (strchr(e->x, *c) && strchr(e->y, *c))
             return quern__fail(

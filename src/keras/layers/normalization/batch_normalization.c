@@ -1,5 +1,13 @@
 /* batch_normalization: BatchNormalization and GroupNormalization.
- * https://keras.io/api/layers/normalization_layers/ */
+ * https://keras.io/api/layers/normalization_layers/
+ *
+ * BatchNormalization (Ioffe and Szegedy, 2015) has gamma, beta, and two moving statistics of the
+ * size of the axis, which are weights but not trained. In training it uses the moments of the
+ * batch: one op (ops/batch_normalize.c) for the last axis without a mask, small ops otherwise. In
+ * prediction, or if it is frozen, it uses the moving statistics.
+ *
+ * GroupNormalization (Wu and He, 2018) splits the axis into groups (B, …, groups, C / groups, …),
+ * and normalizes each record and group on its own. */
 #include "keras/keras.h"
 
 #include <math.h>
@@ -29,11 +37,13 @@ static int scale_and_center(quern__layer *l, int64_t width, quern_error *err)
     return QUERN_OK;
 }
 
+/* The scale; 0: the layer has none. */
 static id gamma_of(const quern__layer *l, quern__graph *g)
 {
     return quern__config_bool(l->config, "scale") ? quern__graph_variable(g, l->weights[0]) : 0;
 }
 
+/* The offset; 0: the layer has none. */
 static id beta_of(const quern__layer *l, quern__graph *g)
 {
     bool scale = quern__config_bool(l->config, "scale");
@@ -52,6 +62,7 @@ static id along(quern__graph *g, id row, const quern_shape *s, int axis)
 
 /* ---- BatchNormalization ---- */
 
+/* Adds gamma, beta, moving mean and moving variance, in Keras's order. */
 static int batch_build(quern__layer *l, const quern_shape *in, int n, quern_error *err)
 {
     int axis = axis_of(l, in);
@@ -151,6 +162,7 @@ static id batch_call(quern__layer *l, quern__graph *g, const id *in, int n, bool
                           along(g, quern__graph_variable(g, moving_variance), &s, axis), &s, axis);
     if (mask && quern__shape_of(g, mask)->rank != s.rank - 1)
         return quern__graph_fail(g, QUERN_SHAPE, "the mask must have one axis less than the input");
+    /* the moments of the batch, and the result */
     if (axis == s.rank - 1 && !mask) {
         id both;
         y = quern__batch_normalize(g, in[0], gamma_of(l, g), beta_of(l, g),
@@ -163,6 +175,7 @@ static id batch_call(quern__layer *l, quern__graph *g, const id *in, int n, bool
         moments(g, in[0], mask, axis, &mean, &variance);
         y = normalised(l, g, in[0], mean, variance, &s, axis);
     }
+    /* the moving statistics do not have a gradient */
     move(l, g, moving_mean, quern__stop_gradient(g, mean));
     if (l->keras_2 && s.rank >= 4 && !mask)
         variance = sample_variance(g, variance, &s, axis);
@@ -172,6 +185,7 @@ static id batch_call(quern__layer *l, quern__graph *g, const id *in, int n, bool
 
 /* ---- GroupNormalization ---- */
 
+/* The number of groups; -1 in the config: one for each channel. */
 static int64_t groups_of(const quern__layer *l, int64_t width)
 {
     int64_t groups = quern__config_int(l->config, "groups");
@@ -212,6 +226,7 @@ static id group_call(quern__layer *l, quern__graph *g, const id *in, int n, bool
     if (axis < 0)
         return quern__graph_fail(g, QUERN_SHAPE, "axis does not name an input axis");
     int64_t groups = groups_of(l, s.dims[axis]);
+    /* the shape with the axis split in two, and the shape in which gamma and beta broadcast */
     for (int i = 0; i < apart.rank; i++) {
         if (i == axis)
             apart.dims[i] = groups;

@@ -3,7 +3,7 @@
 
 #include <math.h>
 
-/* x / max(length, 1e-12) along axes. */
+/* x / max(norm, 1e-6): the squares are at least 1e-12 before the root. */
 static quern__id unit_normalization_call(quern__layer *l, quern__graph *g, const quern__id *in,
                                          int n, bool training)
 {

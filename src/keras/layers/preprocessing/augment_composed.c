@@ -11,6 +11,7 @@ static quern__draws of_part(const quern__draws *d, int64_t k)
     return (quern__draws){ d->key, d->record, d->base + QUERN__DRAWS_OF_PART * (uint64_t)(k + 1) };
 }
 
+/* RandomColorJitter: all parts in order. */
 void quern__jitter(const quern__augmentation *a, const quern__draws *d, float *p, float *scratch)
 {
     for (int k = 0; k < a->n_parts; k++) {

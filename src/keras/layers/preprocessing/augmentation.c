@@ -1,6 +1,14 @@
 /* augmentation: Keras's augmentation layers: the rows of augmentations, their configs, and the
  * layers. In prediction they return their input.
- * https://keras.io/api/layers/preprocessing_layers/image_augmentation/ */
+ * https://keras.io/api/layers/preprocessing_layers/image_augmentation/
+ *
+ * A row of `changes` has the function that changes one image in place, the ranges of its factors,
+ * and its scratch size in images. A layer has an object (quern__augmentation) with the numbers of
+ * its config; the op quern__each_record calls it for each record. Composed augmentations have other
+ * augmentations as parts.
+ *
+ * All random numbers of a record have the counter (record, base + k). A part has a base of its own,
+ * so a draw does not depend on the parts before it. */
 #include "augmentation.h"
 
 #include <math.h>
@@ -75,6 +83,7 @@ static const quern__change changes[] = {
                 "RandomColorDegeneration", "RandomContrast", "RandomSharpness" } },
 };
 
+/* The row of a name, which exists. */
 static const quern__change *change_of(const char *name)
 {
     size_t k = 0;
@@ -116,6 +125,7 @@ static int take_factor(quern__augmentation *a, int k, json_t *v, const char *whe
                              a->change->factors[k].key, low, high);
 }
 
+/* Reads value_range and fill_value. */
 static int take_values(quern__augmentation *a, json_t *config, const char *where, quern_error *err)
 {
     json_t *range = json_object_get(config, "value_range"),
@@ -151,6 +161,7 @@ static int word_of(json_t *config, const char *key, const char *const *words, in
     return word ? -1 : 0;
 }
 
+/* Reads interpolation, fill_mode and mode. */
 static int take_words(quern__augmentation *a, json_t *config, const char *where, quern_error *err)
 {
     static const char *const fills[] = { "constant", "nearest", "wrap", "reflect" },
@@ -169,12 +180,14 @@ static int take_words(quern__augmentation *a, json_t *config, const char *where,
                : QUERN_OK;
 }
 
+/* An integer of the config; `none` if it is missing. */
 static int64_t whole_of(json_t *config, const char *key, int64_t none)
 {
     json_t *v = json_object_get(config, key);
     return v ? json_integer_value(v) : none;
 }
 
+/* Reads kernel_size, bins and the numbers of composed augmentations, and checks their limits. */
 static int take_sizes(quern__augmentation *a, json_t *config, const char *where, quern_error *err)
 {
     json_t *kernel = json_object_get(config, "kernel_size");
@@ -204,6 +217,7 @@ static int take_sizes(quern__augmentation *a, json_t *config, const char *where,
     return QUERN_OK;
 }
 
+/* Frees an augmentation with its parts. */
 static void augmentation_free(quern__augmentation *a)
 {
     for (int k = 0; a && k < a->n_parts; k++)
@@ -296,6 +310,7 @@ static int take_parts(quern__augmentation *a, json_t *config, const char *where,
 
 /* ---- layers ---- */
 
+/* Copies the record and changes the copy; called by the op on any thread. */
 static void make_record(const void *self, quern__draws draws, const float *in, float *out,
                         float *scratch)
 {

@@ -28,12 +28,13 @@ static double lanczos(double x, double radius)
 static double lanczos3(double x) { return lanczos(x, 3); }
 static double lanczos5(double x) { return lanczos(x, 5); }
 
-/* Adds a weight to column `to`; ignores rows outside of the matrix. */
+/* Adds a weight to row `from` and column `to`, which are inside the matrix. */
 static void add(float *w, int64_t out, int64_t from, int64_t to, double weight)
 {
     w[from * out + to] += (float)weight;
 }
 
+/* The nearest index in 0 … n - 1. */
 static int64_t within(int64_t i, int64_t n) { return i < 0 ? 0 : i >= n ? n - 1 : i; }
 
 /* Weights by distance with the sum 1. With `antialias`, the filter is wider when the axis shrinks.
@@ -52,6 +53,7 @@ static void by_filter(float *w, int64_t in, int64_t out, filter *f, double radiu
     }
 }
 
+/* The two neighbours of the center of each output, in float32 as TensorFlow. */
 static void bilinear(float *w, int64_t in, int64_t out)
 {
     float scale = (float)in / (float)out;
@@ -62,6 +64,7 @@ static void bilinear(float *w, int64_t in, int64_t out)
     }
 }
 
+/* The input that contains the center of each output. */
 static void nearest(float *w, int64_t in, int64_t out)
 {
     float scale = (float)in / (float)out;
@@ -102,6 +105,7 @@ static void area(float *w, int64_t in, int64_t out)
     }
 }
 
+/* Fills the matrix of an interpolation by name. QUERN_INVALID: no interpolation has this name. */
 static int fill_weights(const char *how, bool antialias, float *w, int64_t in, int64_t out)
 {
     static const struct {

@@ -1,5 +1,11 @@
 /* spectrogram: STFTSpectrogram and MelSpectrogram: frames of a signal times matrices of cosines and
- * sines. https://keras.io/api/layers/preprocessing_layers/audio_preprocessing/ */
+ * sines. https://keras.io/api/layers/preprocessing_layers/audio_preprocessing/
+ *
+ * The short-time Fourier transform is computed as Keras's STFTSpectrogram does: as a convolution
+ * over the signal with stride frame_step, whose filters are the windowed waves of each frequency.
+ * So the signal is not divided into overlapping frames in memory, and the transform has a gradient.
+ * MelSpectrogram reflects the signal at both ends, squares and adds both parts, and multiplies by
+ * triangular filters. */
 #include "keras/keras.h"
 
 #include <math.h>
@@ -65,6 +71,7 @@ static int64_t whole_or(const quern__layer *l, const char *key, int64_t none)
     return json_is_number(v) ? (int64_t)json_number_value(v) : none;
 }
 
+/* The maximum of x and `low`. */
 static quern__id at_least(quern__graph *g, quern__id x, double low)
 {
     return quern__unary(g, QUERN__CLIP, x, low, INFINITY, 0);
@@ -90,9 +97,10 @@ static quern__id waves_of(quern__graph *g, quern__id x, quern__id matrix, int64_
 /* ---- STFTSpectrogram ---- */
 
 typedef struct stft {
-    int64_t frame, step, period, frequencies;
+    int64_t frame, step, period, frequencies; /* frame to period: in samples */
 } stft;
 
+/* The sizes of the config; fft_length is the next power of two by default. */
 static stft stft_of(const quern__layer *l)
 {
     stft s = { .frame = quern__config_int(l->config, "frame_length"), .period = 1 };
@@ -109,6 +117,7 @@ static bool is_mode(const quern__layer *l, const char *mode)
     return !strcmp(quern__config_text(l->config, "mode"), mode);
 }
 
+/* Adds the kernel of cosines or sines, times the window, with the scaling of the config. */
 static int stft_kernel(quern__layer *l, const char *name, bool sines, quern_error *err)
 {
     stft s = stft_of(l);
@@ -211,10 +220,12 @@ static quern__id stft_call(quern__layer *l, quern__graph *g, const quern__id *in
     quern__id x = first ? in[0] : quern__transpose(g, in[0], (int[]){ 0, 2, 1 }), parts[2] = { 0 },
               y;
     (void)n, (void)training;
+    /* signals of all channels as records: (B * C, T) */
     x = quern__reshape(g, x, &flat);
     for (int k = 0; k < l->n_weights; k++)
         parts[k] = waves_of(g, x, quern__graph_variable(g, l->weights[k]), frames, s.step,
                             same && lacking > 0 ? lacking / 2 : 0);
+    /* the parts as the mode requires: one part, both, or their power */
     if (l->n_weights < 2)
         y = parts[0];
     else if (is_mode(l, "stft"))
@@ -232,6 +243,7 @@ static quern__id stft_call(quern__layer *l, quern__graph *g, const quern__id *in
 
 /* ---- MelSpectrogram ---- */
 
+/* Hertz to mel, as in TensorFlow's tf.signal. */
 static double mel(double hertz) { return 1127 * log(1 + hertz / 700); }
 
 /* Triangular filters, equally spaced on the mel scale: (frequencies, bins). The first frequency is
@@ -253,6 +265,7 @@ static void fill_mel(const quern__layer *l, float *w, int64_t frequencies, int64
         }
 }
 
+/* A constant of the layer, which files do not contain. */
 static quern__variable *mel_constant(quern__layer *l, const quern_shape *shape, quern_error *err)
 {
     quern__variable *v = quern__variable_new(l->name, QUERN_FLOAT32, shape, false, err);
@@ -318,6 +331,7 @@ static quern__id mel_call(quern__layer *l, quern__graph *g, const quern__id *in,
               parts[3] = { quern__reverse(g, quern__slice(g, x, 1, 1, edge), 1), x,
                            quern__reverse(g, quern__slice(g, x, 1, samples - 1 - edge, edge), 1) };
     (void)n, (void)training;
+    /* the signal with reflected ends; its power per frame and frequency */
     x = quern__concat(g, parts, 3, 1);
     for (int k = 0; k < 2; k++)
         parts[k] = quern__square(g, waves_of(g, x, quern__graph_variable(g, l->constants[k]),

@@ -81,6 +81,7 @@ static quern__id convolved(const cell *c, quern__graph *g, quern__id x, int weig
     return quern__concat(g, parts, gates, last);
 }
 
+/* Gate k of z (…, 4 * filters), through an activation of the config. */
 static quern__id gate(const cell *c, quern__graph *g, quern__id z, int k, const char *activation)
 {
     int last = quern__shape_of(g, z)->rank - 1;
@@ -96,12 +97,14 @@ static quern__id step(void *user, quern__graph *g, quern__id x, quern__id *state
     quern__layer *l = c->l;
     quern__id h = quern__channels_last(l, g, states[0]),
               memory = quern__channels_last(l, g, states[1]);
+    /* all gates: two convolutions and the bias */
     quern__id z = convolved(c, g, quern__channels_last(l, g, x), 0, &c->input, "dropout");
     if (l->n_weights > 2)
         z = quern__add2(g, z, quern__graph_variable(g, l->weights[2]));
     z = quern__add2(g, z, convolved(c, g, h, 1, &c->recurrent, "recurrent_dropout"));
     if (!z)
         return 0;
+    /* c' = f c + i g; h' = o activation(c') */
     memory = quern__add2(
         g, quern__mul2(g, gate(c, g, z, 1, "recurrent_activation"), memory),
         quern__mul2(g, gate(c, g, z, 0, "recurrent_activation"), gate(c, g, z, 2, "activation")));
@@ -121,6 +124,7 @@ static quern__id conv_lstm_call(quern__layer *l, quern__graph *g, const quern__i
     quern__sequence sequence;
     if (!quern__layer_frame(l, g, "kernel_size", 1, axes, s->dims + 1 + first, &c.input))
         return 0;
+    /* states have the spatial size of the output of the input convolution */
     c.recurrent = recurrent_frame(&c.input);
     quern_shape state = { .rank = axes + 2 };
     for (int a = 0; a < axes; a++)

@@ -1,6 +1,15 @@
 /* rnn: SimpleRNN, LSTM, GRU and RNN over cells (keras.src.layers.rnn). A layer uses the fused op of
  * ops/recurrence.h where it can. It is unrolled over time with other activations, recurrent
- * dropout, GRU with reset_after=false, or masks with states that are not zero. */
+ * dropout, GRU with reset_after=false, or masks with states that are not zero.
+ *
+ * Every call has three parts. quern__sequence_begin reads x (B, T, C), mask (B, T) and the initial
+ * states (B, units), and reverses the steps with go_backwards. Then the fused op or quern__unrolled
+ * computes all steps. quern__sequence_end returns the last or all outputs, and stores the states
+ * that are kept.
+ *
+ * States are kept between batches with `stateful`, and between calls of the decoder (stepping).
+ * They are variables of the layer or of the decoder, with a fixed number of records, so a rebatch
+ * node converts them. */
 #include "rnn.h"
 
 #include <stdio.h>
@@ -8,6 +17,7 @@
 
 /* ---- sequences ---- */
 
+/* Whether the states persist after the call. */
 static bool keeps(const quern__layer *l)
 {
     return l->context->stepping || quern__config_bool(l->config, "stateful");
@@ -88,6 +98,7 @@ quern__id quern__unrolled(quern__layer *l, quern__graph *g, quern__sequence *s,
         return quern__graph_fail(g, QUERN_UNSUPPORTED, "more than %d unrolled steps", most);
     quern__id *all = quern__zalloc((size_t)steps, sizeof *all), last = 0, out = 0;
     for (int64_t t = 0; all && t < steps && !quern__graph_status(g); t++) {
+        /* one step */
         quern__id before[QUERN__MAX_CELL_STATES], on = 0, y;
         memcpy(before, s->states, sizeof before);
         y = step(user, g, quern__step_of(g, s->x, t), s->states);
@@ -98,6 +109,7 @@ quern__id quern__unrolled(quern__layer *l, quern__graph *g, quern__sequence *s,
                 column.dims[i] = 1;
             on = quern__reshape(g, quern__slice(g, s->mask, 1, t, 1), &column);
         }
+        /* a masked step repeats the last output (zeros at first) and keeps the states */
         if (on) {
             last = last ? last
                         : quern__broadcast(g, quern__graph_constant(g, 0, QUERN_FLOAT32),
@@ -107,6 +119,7 @@ quern__id quern__unrolled(quern__layer *l, quern__graph *g, quern__sequence *s,
         if (on)
             for (int k = 0; k < s->n_states; k++)
                 s->states[k] = quern__select(g, on, s->states[k], before[k]);
+        /* the output as (B, 1, …), for the concatenation */
         quern_shape shape = y ? *quern__shape_of(g, y) : (quern_shape){ 0 };
         last = y;
         for (int i = shape.rank++; i > 1; i--)
@@ -123,6 +136,7 @@ quern__id quern__unrolled(quern__layer *l, quern__graph *g, quern__sequence *s,
 
 /* ---- one cell: SimpleRNN, LSTM, GRU ---- */
 
+/* Adds the weights of the cell for inputs (B, T, C). */
 static int layer_build(quern__layer *l, const quern_shape *in, int n, quern_error *err)
 {
     (void)n;
@@ -163,6 +177,8 @@ static bool fused(const quern__layer *l, const quern__sequence *s, bool training
            quern__same_name(json_string_value(inner), "sigmoid");
 }
 
+/* Dropout by the rate `key` of the config; `salt` separates uses of one seed; `shared` as in
+ * quern__dropout. */
 static quern__id seeded_dropout(quern__layer *l, quern__graph *g, quern__id x, const char *key,
                                 uint64_t salt, uint32_t shared)
 {
@@ -194,6 +210,7 @@ static quern__id fused_call(quern__layer *l, quern__graph *g, quern__sequence *s
                             .h = s->states[0],
                             .c = s->n_states > 1 ? s->states[1] : 0,
                             .mask = s->mask };
+    /* row 0 of the bias belongs to the input, row 1 to the recurrent product */
     if (r.bias && r.cell == QUERN__CELL_GRU) {
         quern_shape row = { .rank = 1, .dims = { quern__shape_of(g, r.bias)->dims[1] } };
         r.own_bias = quern__reshape(g, quern__slice(g, weights[2], 0, 1, 1), &row);
@@ -216,6 +233,7 @@ typedef struct one_cell {
     quern__id drop;
 } one_cell;
 
+/* A step of a single cell, for quern__unrolled. */
 static quern__id one_step(void *user, quern__graph *g, quern__id x, quern__id *states)
 {
     one_cell *c = user;
@@ -294,6 +312,7 @@ static quern__id rnn_call(quern__layer *l, quern__graph *g, const quern__id *in,
     quern_shape states[QUERN__MAX_CELL_STATES] = { 0 };
     int n_states = 0;
     quern__sequence s;
+    /* the states of all cells, in order */
     for (int k = 0; k < stack.n; k++)
         for (int i = 0; i < quern__cell_states(stack.cells[k]); i++)
             states[n_states++] =

@@ -1,15 +1,22 @@
 /* rnn_cells: SimpleRNNCell, LSTMCell, GRUCell and StackedRNNCells: their weights, and one step
  * written from ops (keras.src.layers.rnn). Layers use the fused op instead where it supports their
- * options. */
+ * options.
+ *
+ * The weights are kernel (C, gates * units), recurrent kernel (units, gates * units) and bias. The
+ * order of gates is Keras's: input, forget, candidate, output for LSTM; update, reset, candidate
+ * for GRU. A GRU with reset_after has a bias of two rows: for the input and for the recurrent
+ * product. */
 #include "rnn.h"
 
 #include <string.h>
 
+/* Gates of a cell: 4 for LSTM, 3 for GRU, otherwise 1. */
 static int gates_of(const quern__layer *l)
 {
     return l->kind->extra == QUERN__CELL_LSTM ? 4 : l->kind->extra == QUERN__CELL_GRU ? 3 : 1;
 }
 
+/* Whether a GRU applies the reset gate after the recurrent product. */
 static bool resets_after(const quern__layer *l)
 {
     return l->kind->extra == QUERN__CELL_GRU && quern__config_bool(l->config, "reset_after");
@@ -36,6 +43,7 @@ int quern__cell_build(quern__layer *l, int64_t width, const char *part, quern_er
     if (quern__config_bool(l->config, "use_bias") &&
         !(b = quern__layer_weight(l, "bias", &bias, "bias_initializer", err)))
         return QUERN_NOMEM;
+    /* the forget gate starts open: a bias of 1 */
     for (int64_t u = units; b && l->kind->extra == QUERN__CELL_LSTM &&
                             quern__config_bool(l->config, "unit_forget_bias") && u < 2 * units;
          u++)
@@ -45,6 +53,7 @@ int quern__cell_build(quern__layer *l, int64_t width, const char *part, quern_er
     return QUERN_OK;
 }
 
+/* Weight k of the cell; 0: it does not exist. */
 static quern__id weight(const quern__layer *l, quern__graph *g, int k)
 {
     return k < l->n_weights ? quern__graph_variable(g, l->weights[k]) : 0;
@@ -63,6 +72,7 @@ static quern__id plus(quern__graph *g, quern__id x, quern__id bias)
     return bias ? quern__add2(g, x, bias) : x;
 }
 
+/* Gate k of z (B, gates * units), through an activation of the config; NULL: none. */
 static quern__id gate(quern__layer *l, quern__graph *g, quern__id z, int k, const char *activation)
 {
     int64_t units = quern__config_int(l->config, "units");
@@ -70,6 +80,7 @@ static quern__id gate(quern__layer *l, quern__graph *g, quern__id z, int k, cons
     return activation ? quern__activation(g, json_object_get(l->config, activation), own) : own;
 }
 
+/* One step of LSTM; z is the sum of both products and the bias. */
 static void lstm_step(quern__layer *l, quern__graph *g, quern__id z, quern__id *states)
 {
     quern__id i = gate(l, g, z, 0, "recurrent_activation"),
@@ -162,6 +173,7 @@ static int stack_build(quern__layer *l, const quern_shape *in, int n, quern_erro
                       : quern__fail(err, QUERN_INVALID, l->name, "the list of cells is empty");
 }
 
+/* The `call` of a cell: fails, because only RNN steps it. */
 static quern__id alone(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     (void)in, (void)n, (void)training;

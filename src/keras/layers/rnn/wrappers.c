@@ -1,4 +1,11 @@
-/* wrappers: Bidirectional and TimeDistributed (keras.src.layers.rnn). */
+/* wrappers: Bidirectional and TimeDistributed (keras.src.layers.rnn).
+ *
+ * Bidirectional owns two layers of opposite direction, each of which gets its half of the initial
+ * states. The output of the backward layer is reversed, so that both have the order of time, and
+ * then merged.
+ *
+ * TimeDistributed moves the steps into the records: (B, T, …) to (B * T, …), one call, and back.
+ * The first dimension is -T then, that is T times the batch size. */
 #include "rnn.h"
 
 #include <stdio.h>
