@@ -23,6 +23,16 @@ json_t *quern__legacy_tensor(json_t *layers, json_t *list);
  * Returns false for an unknown one.
  */
 bool quern__legacy_operation(json_t *layers, json_t *spec);
+/* An operand of a call: a tensor, a constant, or a list of them. Returns new. */
+json_t *quern__legacy_operand(json_t *layers, json_t *given);
+/* The arguments after the first tensor of a call. Borrowed. */
+json_t *quern__legacy_arguments(json_t *call);
+/* Makes `spec` an operation with that config and call; steals the references. */
+void quern__legacy_become(json_t *spec, const char *kind, const char *module, json_t *config,
+                          json_t *args, json_t *kwargs);
+/* legacy_expansions.c: converts a function that keras.ops does not have to several operations;
+ * those before the last become layers before `spec`. Returns false for another function. */
+bool quern__legacy_expand(json_t *layers, json_t *spec, const char *function);
 /* legacy_layers.c: converts a layer of Keras 2, and one of its calls {"args", "kwargs"}, to
  * Keras 3. */
 void quern__legacy_layer(json_t *spec);

@@ -9,9 +9,9 @@
 
 /* `args`: TensorFlow's arguments that are operands, the first positional one first, as "tf=keras";
  * `config`: those that are arguments of the operation's class. A first name with a star is a list
- * of tensors. */
+ * of tensors. `defaults`: the config where TensorFlow and Keras have different defaults, as JSON. */
 static const struct {
-    const char *function, *name, *module, *args, *config;
+    const char *function, *name, *module, *args, *config, *defaults;
 } operations[] = {
     { "__operators__.add", "Add", "numpy", "x=x1 y=x2", "" },
     { "math.add", "Add", "numpy", "x=x1 y=x2", "" },
@@ -55,6 +55,41 @@ static const struct {
     { "math.floor", "Floor", "numpy", "x=x", "" },
     { "math.ceil", "Ceil", "numpy", "x=x", "" },
     { "math.round", "Round", "numpy", "x=x", "" },
+    { "math.tan", "Tan", "numpy", "x=x", "" },
+    { "math.asin", "Arcsin", "numpy", "x=x", "" },
+    { "math.acos", "Arccos", "numpy", "x=x", "" },
+    { "math.atan", "Arctan", "numpy", "x=x", "" },
+    { "math.atan2", "Arctan2", "numpy", "y=x1 x=x2", "" },
+    { "math.sinh", "Sinh", "numpy", "x=x", "" },
+    { "math.cosh", "Cosh", "numpy", "x=x", "" },
+    { "math.asinh", "Arcsinh", "numpy", "x=x", "" },
+    { "math.acosh", "Arccosh", "numpy", "x=x", "" },
+    { "math.atanh", "Arctanh", "numpy", "x=x", "" },
+    { "math.erfc", "Erfc", "math", "x=x", "" },
+    { "math.erfinv", "Erfinv", "math", "x=x", "" },
+    { "math.floordiv", "FloorDivide", "numpy", "x=x1 y=x2", "" },
+    { "math.mod", "Mod", "numpy", "x=x1 y=x2", "" },
+    { "math.logical_xor", "LogicalXor", "numpy", "x=x1 y=x2", "" },
+    { "math.is_nan", "Isnan", "numpy", "x=x", "" },
+    { "math.is_finite", "Isfinite", "numpy", "x=x", "" },
+    { "math.top_k", "TopK", "math", "input=x", "k=k sorted=sorted" },
+    { "nn.top_k", "TopK", "math", "input=x", "k=k sorted=sorted" },
+    { "math.argmin", "Argmin", "numpy", "input=x", "axis=axis", "{\"axis\": 0}" },
+    { "math.cumprod", "Cumprod", "numpy", "x=x", "axis=axis", "{\"axis\": 0}" },
+    { "sort", "Sort", "numpy", "values=x", "axis=axis" },
+    { "argsort", "Argsort", "numpy", "values=x", "axis=axis" },
+    { "nn.gelu", "Gelu", "nn", "features=x", "approximate=approximate",
+      "{\"approximate\": false}" },
+    { "nn.softsign", "Softsign", "nn", "features=x", "" },
+    { "nn.moments", "Moments", "nn", "x=x", "axes=axes keepdims=keepdims" },
+    { "nn.space_to_depth", "SpaceToDepth", "nn", "input=x", "block_size=block_size" },
+    { "nn.depth_to_space", "DepthToSpace", "nn", "input=x", "block_size=block_size" },
+    { "nn.max_pool2d", "MaxPool", "nn", "input=inputs",
+      "ksize=pool_size strides=strides padding=padding" },
+    { "nn.avg_pool2d", "AveragePool", "nn", "input=inputs",
+      "ksize=pool_size strides=strides padding=padding" },
+    { "compat.v1.nn.conv2d", "Conv", "nn", "input=inputs filter=kernel",
+      "strides=strides padding=padding dilations=dilation_rate" },
     { "math.sigmoid", "Sigmoid", "nn", "x=x", "" },
     { "math.softplus", "Softplus", "nn", "features=x", "" },
     { "nn.relu", "Relu", "nn", "features=x", "" },
@@ -83,9 +118,10 @@ static const struct {
     { "math.reduce_logsumexp", "Logsumexp", "math", "input_tensor=x",
       "axis=axis keepdims=keepdims" },
     { "math.count_nonzero", "CountNonzero", "numpy", "input=x", "axis=axis" },
-    { "math.argmax", "Argmax", "numpy", "input=x", "axis=axis" },
-    { "math.cumsum", "Cumsum", "numpy", "x=x", "axis=axis" },
-    { "math.l2_normalize", "Normalize", "nn", "x=x", "axis=axis" },
+    { "math.argmax", "Argmax", "numpy", "input=x", "axis=axis", "{\"axis\": 0}" },
+    { "math.cumsum", "Cumsum", "numpy", "x=x", "axis=axis", "{\"axis\": 0}" },
+    { "math.l2_normalize", "Normalize", "nn", "x=x", "axis=axis",
+      "{\"epsilon\": 1e-6, \"axis\": null}" },
     { "concat", "Concatenate", "numpy", "*values=xs", "axis=axis" },
     { "stack", "Stack", "numpy", "*values=x", "axis=axis" },
     { "split", "Split", "numpy", "value=x", "num_or_size_splits=indices_or_sections axis=axis" },
@@ -100,9 +136,15 @@ static const struct {
     { "reverse", "Flip", "numpy", "tensor=x", "axis=axis" },
     { "compat.v1.pad", "Pad", "numpy", "tensor=x constant_values=constant_values",
       "paddings=pad_width mode=mode" },
-    { "compat.v1.gather", "Take", "numpy", "params=x indices=indices", "axis=axis" },
+    { "compat.v1.gather", "Take", "numpy", "params=x indices=indices", "axis=axis",
+      "{\"axis\": 0}" },
     { "one_hot", "OneHot", "nn", "indices=x", "depth=num_classes axis=axis" },
     { "linalg.matmul", "Matmul", "numpy", "a=x1 b=x2", "" },
+    { "linalg.trace", "Trace", "numpy", "x=x", "", "{\"axis1\": -2, \"axis2\": -1}" },
+    { "linalg.diag_part", "Diagonal", "numpy", "input=x", "k=offset",
+      "{\"axis1\": -2, \"axis2\": -1}" },
+    { "compat.v1.norm", "Norm", "linalg", "tensor=x", "ord=ord axis=axis keepdims=keepdims" },
+    { "norm", "Norm", "linalg", "tensor=x", "ord=ord axis=axis keepdims=keepdims" },
     { "tensordot", "Tensordot", "numpy", "a=x1 b=x2", "axes=axes" },
     { "image.resize", "Resize", "image", "images=images", "size=size method=interpolation" },
     { "__operators__.getitem", "GetItem", "numpy", "tensor=x slice_spec=key", "" },
@@ -117,8 +159,7 @@ static bool is_end(json_t *v)
            json_array_size(v) >= 3;
 }
 
-/* An operand of a call: a tensor, a constant, or a list of them. Returns new. */
-static json_t *operand(json_t *layers, json_t *v)
+json_t *quern__legacy_operand(json_t *layers, json_t *v)
 {
     if (is_end(v) && !strcmp(json_string_value(json_array_get(v, 0)), "_CONSTANT_VALUE"))
         return json_deep_copy(json_array_get(v, 2));
@@ -128,12 +169,11 @@ static json_t *operand(json_t *layers, json_t *v)
         return json_deep_copy(v);
     json_t *out = json_array(), *item;
     size_t k;
-    json_array_foreach(v, k, item) json_array_append_new(out, operand(layers, item));
+    json_array_foreach(v, k, item) json_array_append_new(out, quern__legacy_operand(layers, item));
     return out;
 }
 
-/* The arguments after the first tensor of a call. Borrowed. */
-static json_t *arguments_of(json_t *call)
+json_t *quern__legacy_arguments(json_t *call)
 {
     while (json_is_array(call) && !is_end(call))
         call = json_array_get(call, 0);
@@ -186,13 +226,22 @@ static json_t *indices_of_sizes(json_t *sizes)
     return out;
 }
 
+static bool is_spatial(const char *name)
+{
+    return !strcmp(name, "strides") || !strcmp(name, "pool_size") || !strcmp(name, "dilation_rate");
+}
+
 /* A value of the config, where Keras has it in another form. Returns new. */
 static json_t *config_value(const char *name, json_t *v)
 {
     char text[64];
     if (!strcmp(name, "indices_or_sections") && json_is_array(v))
         return indices_of_sizes(v);
-    if (!strcmp(name, "mode") && json_is_string(v)) {
+    if (!strcmp(name, "ord") && json_is_string(v) && !strcmp(json_string_value(v), "euclidean"))
+        return json_null();
+    if (json_is_array(v) && json_array_size(v) == 4 && is_spatial(name)) /* (1, h, w, 1) */
+        return json_pack("[O,O]", json_array_get(v, 1), json_array_get(v, 2));
+    if ((!strcmp(name, "mode") || !strcmp(name, "padding")) && json_is_string(v)) {
         snprintf(text, sizeof text, "%.60s", json_string_value(v));
         for (char *p = text; *p; p++)
             *p = (char)(*p >= 'A' && *p <= 'Z' ? *p + 32 : *p);
@@ -206,7 +255,8 @@ static bool is_without_effect(const char *name, json_t *v)
 {
     static const char *const whatever[] = { "name", "validate_indices", "conjugate" },
                              *const off[] = { "transpose_a", "transpose_b", "exclusive",
-                                              "reverse" };
+                                              "reverse",     "adjoint_a",   "adjoint_b",
+                                              "a_is_sparse", "b_is_sparse" };
     for (size_t i = 0; i < sizeof whatever / sizeof *whatever; i++)
         if (!strcmp(name, whatever[i]))
             return true;
@@ -228,20 +278,34 @@ static json_t *call_of(json_t *layers, json_t *call, const char *args, const cha
     bool list = *args == '*';
     args += list;
     mapped(args, NULL, name, sizeof name);
-    json_object_set_new(kwargs, name, operand(layers, call));
-    json_object_foreach(arguments_of(call), key, v)
+    json_object_set_new(kwargs, name, quern__legacy_operand(layers, call));
+    json_object_foreach(quern__legacy_arguments(call), key, v)
     {
-        if (mapped(to_config, key, name, sizeof name))
-            json_object_set_new(config, name, config_value(name, v));
-        else if (!mapped(args, key, name, sizeof name))
+        if (mapped(to_config, key, name, sizeof name)) {
+            if (!json_is_null(v))
+                json_object_set_new(config, name, config_value(name, v));
+        } else if (!mapped(args, key, name, sizeof name))
             json_object_set(kwargs, is_without_effect(key, v) ? "" : key, v);
         else if (!strcmp(key, "slice_spec"))
             json_object_set_new(kwargs, name, slices(v));
         else if (!json_is_null(v))
-            json_object_set_new(kwargs, name, operand(layers, v));
+            json_object_set_new(kwargs, name, quern__legacy_operand(layers, v));
     }
     json_object_del(kwargs, "");
     return json_pack("{s:[], s:o}", "args", "kwargs", kwargs);
+}
+
+void quern__legacy_become(json_t *spec, const char *kind, const char *module, json_t *config,
+                          json_t *args, json_t *kwargs)
+{
+    char path[64];
+    snprintf(path, sizeof path, "keras.src.ops.%s", module);
+    json_object_set_new(spec, "module", json_string(path));
+    json_object_set_new(spec, "class_name", json_string(kind));
+    json_object_set_new(spec, "registered_name", json_string(kind));
+    json_object_set_new(spec, "config", config);
+    json_object_set_new(spec, "inbound_nodes",
+                        json_pack("[{s:o, s:o}]", "args", args, "kwargs", kwargs));
 }
 
 bool quern__legacy_operation(json_t *layers, json_t *spec)
@@ -254,15 +318,20 @@ bool quern__legacy_operation(json_t *layers, json_t *spec)
     size_t k, row = 0, n = sizeof operations / sizeof *operations;
     if (!kind || (strcmp(kind, "TFOpLambda") && strcmp(kind, "SlicingOpLambda")) || !function)
         return false;
+    if (quern__legacy_expand(layers, spec, function))
+        return true;
     while (row < n && strcmp(operations[row].function, function))
         row++;
     if (row == n)
         return false;
     now = json_pack("{s:O}", "name", json_object_get(config, "name"));
+    if (operations[row].defaults) {
+        json_t *defaults = json_loads(operations[row].defaults, 0, NULL);
+        json_object_update(now, defaults);
+        json_decref(defaults);
+    }
     json_array_foreach(calls, k, call) if (json_is_array(call)) json_array_set_new(
         calls, k, call_of(layers, call, operations[row].args, operations[row].config, now));
-    if (!strcmp(operations[row].name, "Normalize")) /* x rsqrt(max(sum(x^2), 1e-12)) */
-        json_object_set_new(now, "epsilon", json_real(1e-6));
     snprintf(module, sizeof module, "keras.src.ops.%s", operations[row].module);
     json_object_set_new(spec, "module", json_string(module));
     json_object_set_new(spec, "class_name", json_string(operations[row].name));

@@ -127,8 +127,8 @@ int quern__tensor_dtype(const quern_blueprint *b, int value)
 
 /* Adds the nodes of a call to a temporary graph and gets the shapes of its outputs: the present
  * ones, or the second ones. */
-static int call_shapes(quern_blueprint *b, quern__call_node *node, bool second,
-                       quern__symbolic_tensor *out, quern_error *err)
+static int shapes_of_call(quern_blueprint *b, quern__call_node *node, bool second,
+                          quern__symbolic_tensor *out, quern_error *err)
 {
     quern__id ids[QUERN__MAX_ARGUMENTS];
     quern__context pass = { .training = true,
@@ -148,6 +148,23 @@ static int call_shapes(quern_blueprint *b, quern__call_node *node, bool second,
         *(second ? &out[i].second : &out[i].shape) = *quern__shape_of(g, pass.out[i]);
     node->n_out = pass.n_out;
     quern__graph_free(g);
+    return status;
+}
+
+/* The same. An operation that refuses the dynamic batch dimension takes the fixed batch size of the
+ * model. */
+static int call_shapes(quern_blueprint *b, quern__call_node *node, bool second,
+                       quern__symbolic_tensor *out, quern_error *err)
+{
+    quern__layer *l = node->layer;
+    quern_error own = { 0 };
+    bool may_close = b->records > 0 && l->kind->group == QUERN__OPERATION && !l->closed;
+    int status = shapes_of_call(b, node, second, out, may_close ? &own : err);
+    if (status >= 0 || !may_close)
+        return status;
+    l->closed = true;
+    status = shapes_of_call(b, node, second, out, err);
+    l->closed = status >= 0;
     return status;
 }
 

@@ -78,6 +78,9 @@ static int argument_named(const quern__class *c, const char *name)
     for (int i = 0; c->call_args && c->call_args[i].name; i++)
         if (!strcmp(c->call_args[i].name, name))
             return i;
+    for (int i = 0; c->call_args && c->call_args[i].name; i++)
+        if (!strncmp(c->call_args[i].name, "**", 2)) /* keywords of any name */
+            return i;
     for (size_t i = 0; !c->call_args && i < sizeof single / sizeof *single; i++)
         if (!strcmp(single[i], name))
             return 0;
@@ -96,6 +99,19 @@ static bool is_told(const quern__class *c, const char *name)
     return quern__is_field(c->call_flags, name);
 }
 
+/* Whether an argument is Python's *args; **kwargs are keywords. */
+static bool is_variadic(const char *name) { return name[0] == '*' && name[1] != '*'; }
+
+/* Whether the row takes a constant for an argument: of Python's *args, an array, which becomes an
+ * option by its place; of another list, none. */
+static bool takes_constant(const quern__class *c, int argument, json_t *given)
+{
+    if (c->group != QUERN__OPERATION || argument < 0)
+        return false;
+    bool array = quern__is_class(given, "__numpy__") || quern__is_class(given, "__tensor__");
+    return !c->call_args[argument].many || (is_variadic(c->call_args[argument].name) && array);
+}
+
 /* Reads one argument: values, a constant for an operation, or a flag that the row has. */
 static int read_argument(const quern_blueprint *b, const quern__class *c, int argument,
                          const char *name, json_t *given, quern__inbound *r, const char *where,
@@ -103,8 +119,7 @@ static int read_argument(const quern_blueprint *b, const quern__class *c, int ar
 {
     int before = r->n, others = 0;
     collect(b, given, argument < 0 ? 0 : argument, r, &others);
-    bool values = r->n > before,
-         operation = c->group == QUERN__OPERATION && argument >= 0 && !c->call_args[argument].many;
+    bool values = r->n > before, operation = takes_constant(c, argument, given);
     if (!values && (is_told(c, name) || (operation && !json_is_null(given)))) {
         json_object_set(r->options, name, given);
         return QUERN_OK;
@@ -166,11 +181,11 @@ int quern__inbound_read(const quern_blueprint *b, const quern__class *c, json_t 
     json_array_foreach(json_object_get(node, "args"), k, item)
     {
         char place[32];
-        int last = n_takes - 1, argument = (int)k < n_takes ? (int)k
-                                           : c->call_args && *c->call_args[last].name == '*' ? last
-                                                                                             : -1;
+        int last = n_takes - 1;
+        bool variadic = c->call_args && last >= 0 && is_variadic(c->call_args[last].name);
+        int argument = (int)k < n_takes ? (int)k : variadic ? last : -1;
         snprintf(place, sizeof place, "%zu", k + 1);
-        bool by_place = argument < 0 || (c->call_args && *c->call_args[argument].name == '*');
+        bool by_place = argument < 0 || (c->call_args && is_variadic(c->call_args[argument].name));
         const char *name = by_place ? place : c->call_args ? c->call_args[argument].name : "inputs";
         if (status >= 0)
             status = read_argument(b, c, argument, name, item, r, where, err);

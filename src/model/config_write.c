@@ -106,6 +106,35 @@ static json_t *given_values(const quern_model *m, const quern__call_node *a, boo
     return list;
 }
 
+/* Appends Python's *args: the values from input i on, and the constants that `kwargs` has by place.
+ */
+static void append_variadic(const quern_model *m, const quern__call_node *a, int i, json_t *args,
+                            json_t *kwargs)
+{
+    for (;;) {
+        char place[32];
+        snprintf(place, sizeof place, "%zu", json_array_size(args) + 1);
+        json_t *constant = json_object_get(kwargs, place);
+        if (!constant && i >= a->n_in)
+            return;
+        if (constant)
+            json_array_append(args, constant);
+        else
+            json_array_append_new(args, tensor_json(m, a->in[i++]));
+        json_object_del(kwargs, place);
+    }
+}
+
+/* The constant that an operation has for argument `own`; NULL: none. Some classes of Keras take it
+ * by place only. */
+static json_t *constant_at(const quern__class *c, json_t *kwargs, int own)
+{
+    for (int k = 0; c->group == QUERN__OPERATION && c->call_args && c->call_args[k].name; k++)
+        if (k == own)
+            return json_object_get(kwargs, c->call_args[k].name);
+    return NULL;
+}
+
 /* The arguments of a call in Python: {"args": [...], "kwargs": {...}}. Leading arguments are
  * positional, unless the file had them as keywords. */
 static json_t *inbound_node(const quern_model *m, const quern__call_node *a)
@@ -114,17 +143,16 @@ static json_t *inbound_node(const quern_model *m, const quern__call_node *a)
     json_t *args = json_array(), *kwargs = a->options ? json_deep_copy(a->options) : json_object();
     bool list = a->n_in > 1 || !strcmp(c->name, "Add") || !strcmp(c->name, "Concatenate"),
          single = c->model && a->n_in == 1, leading = true;
-    for (int i = 0, own = 0; i < a->n_in; own++) {
+    for (int i = 0, own = 0; i < a->n_in || (leading && constant_at(c, kwargs, own)); own++) {
         const char *name = c->call_args ? c->call_args[own].name : NULL;
         json_t *constant = name ? json_object_get(kwargs, name) : NULL;
-        bool values = a->arguments[i] == own,
+        bool values = i < a->n_in && a->arguments[i] == own,
              many = c->call_args ? c->call_args[own].many && !single : list;
         leading = leading && (values || constant) && !(own < 32 && a->keywords >> own & 1);
         if (!values && !(leading && constant))
             continue;
-        if (values && name && *name == '*') { /* Python's *args: separate arguments */
-            while (i < a->n_in)
-                json_array_append_new(args, tensor_json(m, a->in[i++]));
+        if (values && name && *name == '*') {
+            append_variadic(m, a, i, args, kwargs);
             break;
         }
         json_t *given = values ? given_values(m, a, many, &i) : json_incref(constant);

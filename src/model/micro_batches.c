@@ -47,7 +47,7 @@ void quern__micro_batches_loss(const quern_model *m, quern__program *p, int outp
 /* Refuses layers that read several records, or keep a state between batches. */
 void quern__micro_batches_layers(const quern_model *m, quern__program *p, int n_nodes)
 {
-    if (m->b->records && quern_model_stateful(m))
+    if (m->b->records && quern__model_has_fixed_batch(m))
         refuse(p, m->name, "has a fixed batch size");
     if (!m->micro_batches.any)
         for (int n = 0; n < n_nodes; n++) {

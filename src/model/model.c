@@ -88,6 +88,14 @@ static bool keeps_states(const quern__layer *l)
     return keeps;
 }
 
+bool quern__model_has_fixed_batch(const quern_model *m)
+{
+    for (int k = 0; k < m->b->n; k++)
+        if (m->b->nodes[k].layer->closed)
+            return true;
+    return quern_model_stateful(m);
+}
+
 int quern_model_stateful(const quern_model *m)
 {
     if (!m)

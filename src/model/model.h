@@ -90,6 +90,8 @@ int quern__blueprint_again(quern_blueprint *b, int node, const quern__inputs *in
                            const char *words);
 /* layer_order.c: sorts the nodes in Keras's order of the layers of a functional model. */
 int quern__blueprint_order(quern_blueprint *b, const int *outputs, int n_outputs);
+/* Whether every batch must have the fixed batch size: for states, or operations over records. */
+bool quern__model_has_fixed_batch(const quern_model *m);
 /* ---- open_axes.c ---- */
 
 /* The size of an open axis of a model without data, and its second size. Multiples of 32, so that

@@ -406,8 +406,7 @@ int quern__model_run(quern_model *m, quern__mode mode, void *const *arrays,
         quern__model_prepare(m, mode, capacity > records ? capacity : records, weighing, err);
     if (status < 0)
         return status;
-    if (m->b->records && records != m->b->records &&
-        quern_model_stateful(m)) /* the states have a fixed batch size */
+    if (m->b->records && records != m->b->records && quern__model_has_fixed_batch(m))
         return quern__fail(err, QUERN_SHAPE, m->name, "a batch of %lld records, expected %lld",
                            (long long)records, (long long)m->b->records);
     if (mode == QUERN__TRAIN)

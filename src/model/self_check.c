@@ -60,8 +60,16 @@ typedef int builder(quern__graph *g, quern__id a, quern__id b, quern__id *ids);
 static int unary(quern__graph *g, quern__id a, quern__id b, quern__id *ids)
 {
     (void)b;
-    for (int f = 0; f < QUERN__UNARY_COUNT; f++)
-        ids[f] = quern__unary(g, f, a, 0.5, 1.5, 0.25);
+    quern__id inside = quern__scale(g, a, 0.3), above = quern__shift(g, a, 1);
+    for (int f = 0; f < QUERN__UNARY_COUNT; f++) {
+        bool below_1 = f == QUERN__ASIN || f == QUERN__ACOS || f == QUERN__ATANH ||
+                       f == QUERN__ERFINV; /* arguments from -1 to 1; of acosh, from 1 on */
+        ids[f] = quern__unary(g, f,
+                              below_1             ? inside
+                              : f == QUERN__ACOSH ? above
+                                                  : a,
+                              0.5, 1.5, 0.25);
+    }
     return QUERN__UNARY_COUNT;
 }
 

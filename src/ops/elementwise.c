@@ -31,6 +31,21 @@
 #define COS          cos
 #define LOG1P_OF     log1p
 #define ERF          erf
+#define TAN          tan
+#define ASIN         asin
+#define ACOS         acos
+#define ATAN         atan
+#define SINH         sinh
+#define COSH         cosh
+#define ASINH        asinh
+#define ACOSH        acosh
+#define ATANH        atanh
+#define CBRT         cbrt
+#define EXP2         exp2
+#define ERFC         erfc
+#define ATAN2        atan2
+#define FMOD         fmod
+#define NEXTAFTER    nextafter
 
 /* The standard normal distribution function. */
 static double below(double x, double e)
@@ -39,6 +54,7 @@ static double below(double x, double e)
     return 0.5 * (1 + erf(x * 0.7071067811865476));
 }
 #include "gradients_of_functions.h"
+#include "special_functions.h"
 
 static const char *const unary_names[] = {
 #define UNARY(NAME, text, ...) text,
@@ -146,9 +162,18 @@ static void unary_gradient(quern__graph *g, const quern__node *node, const quern
                            quern__id *dx)
 {
     quern__node copy = *node; /* a copy of ids and attributes */
-    if (copy.attr.i[0] == QUERN__SIGN || copy.attr.i[0] == QUERN__ROUND ||
-        copy.attr.i[0] == QUERN__FINITE)
+    switch (copy.attr.i[0]) { /* steps, whose gradient is 0 */
+    case QUERN__SIGN:
+    case QUERN__ROUND:
+    case QUERN__FINITE:
+    case QUERN__SIGNBIT:
+    case QUERN__BIT_NOT:
         return;
+    }
+    if (copy.attr.i[0] == QUERN__TO_FLOAT16 || copy.attr.i[0] == QUERN__TO_BFLOAT16) {
+        dx[0] = quern__unary_of(g, (int)copy.attr.i[0], dy[0]); /* the gradient has that type too */
+        return;
+    }
     if (copy.attr.i[0] == QUERN__AFFINE) {
         dx[0] = quern__scale(g, dy[0], copy.attr.f[0]);
         return;
@@ -239,12 +264,14 @@ quern__id quern__unbroadcast(quern__graph *g, quern__id x, const quern_shape *sh
 static int binary_reference(const quern__call *c, int64_t begin, int64_t end)
 {
     const quern_shape *s = &c->out[0].shape;
+    bool whole = c->out[0].dtype == QUERN_INT32; /* integers wrap */
     quern__part p = quern__call_part(c, s, begin, end);
     for (int64_t o = 0; o < p.outer; o++)
         for (int64_t k = 0, i = o * p.stride + p.start; k < p.length; k++, i++) {
             double a = quern__get(&c->in[0], quern__broadcast_index(&c->in[0].shape, s, i));
             double b = quern__get(&c->in[1], quern__broadcast_index(&c->in[1].shape, s, i));
-            quern__set(&c->out[0], i, binary_value((int)c->attr->i[0], a, b));
+            double y = binary_value((int)c->attr->i[0], a, b);
+            quern__set(&c->out[0], i, whole ? quern__int32_of(y) : y);
         }
     return 0;
 }
@@ -279,6 +306,23 @@ static void binary_gradient(quern__graph *g, const quern__node *node, const quer
     case QUERN__MINIMUM:
         da = quern__mul2(g, dy, quern__binary(g, QUERN__LESS_EQUAL, a, b));
         db = quern__mul2(g, dy, quern__binary(g, QUERN__GREATER, a, b));
+        break;
+    case QUERN__ATAN2:
+        da = quern__div2(g, dy, quern__add2(g, quern__square(g, a), quern__square(g, b)));
+        db = quern__scale(g, quern__mul2(g, da, a), -1);
+        da = quern__mul2(g, da, b);
+        break;
+    case QUERN__TRUNC_MOD:
+        da = dy;
+        db = quern__mul2(g, dy, quern__unary_of(g, QUERN__TRUNC, quern__div2(g, a, b)));
+        db = quern__scale(g, db, -1);
+        break;
+    case QUERN__NEXT_AFTER:
+        da = dy;
+        break;
+    case QUERN__FLOOR_MOD:
+        da = dy;
+        db = quern__scale(g, quern__mul2(g, dy, quern__binary(g, QUERN__FLOOR_DIV, a, b)), -1);
         break;
     default:
         return;
@@ -318,7 +362,8 @@ quern__id quern__binary(quern__graph *g, int function, quern__id a, quern__id b)
     quern__attr attr = { .i = { function } };
     int dtype = dtype_of_two(g, a, b);
     /* comparisons give 0 or 1 in a float dtype */
-    if (function >= QUERN__EQUAL && dtype != QUERN_FLOAT64)
+    bool compares = function >= QUERN__EQUAL && function <= QUERN__GREATER_EQUAL;
+    if (compares && dtype != QUERN_FLOAT64)
         dtype = QUERN_FLOAT32;
     return quern__build(g, &quern__op_binary, (quern__id[]){ a, b }, 2, &attr, &shape, dtype);
 }

@@ -87,9 +87,31 @@ static int scatter_reference(const quern__call *c, int64_t begin, int64_t end)
     return 0;
 }
 
+static void scatter_gradient(quern__graph *g, const quern__node *node, const quern__id *dy,
+                             quern__id *dx)
+{
+    dx[1] = quern__gather(g, dy[0], node->in[0]);
+}
+
 const quern__op quern__op_scatter = { .name = "scatter",
                                       .ways = ways_columns,
+                                      .gradient = scatter_gradient,
                                       .reference = scatter_reference };
+
+quern__id quern__scatter(quern__graph *g, quern__id ids, quern__id rows, int64_t count)
+{
+    if (!ids || !rows)
+        return 0;
+    const quern_shape *s = quern__shape_of(g, ids), *r = quern__shape_of(g, rows);
+    bool fits = r->rank == s->rank + 1 && count > 0;
+    for (int i = 0; fits && i < s->rank; i++)
+        fits = s->dims[i] == r->dims[i];
+    if (!fits)
+        return quern__graph_fail(g, QUERN_SHAPE, "scatter needs a row for each index");
+    quern_shape table = { .rank = 2, .dims = { count, r->dims[r->rank - 1] } };
+    return quern__build(g, &quern__op_scatter, (quern__id[]){ ids, rows }, 2, NULL, &table,
+                        quern__dtype_of(g, rows));
+}
 
 /* ---- sparse gradients: tables of added rows ---- */
 

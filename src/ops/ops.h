@@ -196,6 +196,8 @@ quern__id quern__rebatch(quern__graph *g, quern__id x, int64_t records);
 /* Rows of a matrix by index (any dtype): (…) to (…, C). An index out of range is QUERN_INVALID with
  * record and index. */
 quern__id quern__gather(quern__graph *g, quern__id table, quern__id ids);
+/* A table (count, C) of the sums of the rows (…, C) at the indices (…): the inverse of gather. */
+quern__id quern__scatter(quern__graph *g, quern__id ids, quern__id rows, int64_t count);
 /* Whether x is a sparse gradient: a table of added rows, as the gradient of a gathered table. The
  * second function applies a unary function to each row before the rows are added; a dense x is
  * transformed as a whole. Keras on TensorFlow squares and clips such gradients row by row

@@ -57,7 +57,8 @@ static void unknown_arguments_are_named(void **state)
     static const int groups[] = { QUERN__LAYER, QUERN__OPERATION };
     for (int k = 0; k < 2; k++)
         for (const quern__class *const *c = quern__classes((quern__group)groups[k]); *c; c++) {
-            expect_call_refused(*c, "{\"args\": [], \"kwargs\": {\"wobble\": 3}}", "'wobble'");
+            if (strcmp((*c)->name, "Rearrange")) /* its keywords are names in the pattern */
+                expect_call_refused(*c, "{\"args\": [], \"kwargs\": {\"wobble\": 3}}", "'wobble'");
             expect_call_refused(
                 *c, "{\"args\": [null, null, null, null, null, null, null, 3], \"kwargs\": {}}",
                 "'8'");

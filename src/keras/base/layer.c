@@ -1,6 +1,5 @@
-/* layer: creates a layer from its config, builds its weights for input shapes, and calls it. The
- * call sets the layer's context, converts the inputs, and adds the penalties and masks that all
- * classes have in common.
+/* layer: creates a layer from its config, builds its weights for input shapes, and calls it with
+ * the conversions, penalties and masks that all classes have in common.
  *
  * A layer owns its weights, constants, states and inner layers. Four arrays run parallel to
  * `weights`: `roles` (the initializer's key without its suffix), `places` (the path in a file),
@@ -8,8 +7,7 @@
  * has the weights of its inner layers in its own list, where files expect them, while the inner
  * layers stay their owners.
  *
- * A layer is built once, for the shapes of its first call. It is called once per graph and layer
- * call; `context` is valid during a call only. */
+ * A layer is built once and called once per graph and layer call. */
 #include "keras/keras.h"
 
 #include <stdio.h>
@@ -445,10 +443,17 @@ static bool take_all(const quern__layer *l, quern__graph *g, const quern__id *in
 static quern__id call(quern__layer *l, quern__graph *g, const quern__id *in, int n_in,
                       bool training)
 {
-    quern__id taken[QUERN__MAX_ARGUMENTS];
-    return n_in <= QUERN__MAX_ARGUMENTS && take_all(l, g, in, n_in, taken)
-               ? l->kind->call(l, g, taken, n_in, training)
-               : 0;
+    quern__id taken[QUERN__MAX_ARGUMENTS], y;
+    if (n_in > QUERN__MAX_ARGUMENTS || !take_all(l, g, in, n_in, taken))
+        return 0;
+    for (int i = 0; i < n_in && l->closed; i++)
+        taken[i] = quern__layer_close_batch(l, g, taken[i]);
+    y = l->kind->call(l, g, taken, n_in, training);
+    if (l->kind->group != QUERN__OPERATION || !l->records)
+        return y;
+    for (int i = 1; i < l->context->n_out; i++)
+        l->context->out[i] = quern__layer_reopen_batch(l, g, l->context->out[i]);
+    return quern__layer_reopen_batch(l, g, y);
 }
 
 quern__id quern__layer_call_inside(quern__layer *l, quern__layer *inner, quern__graph *g,

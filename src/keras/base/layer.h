@@ -85,12 +85,13 @@ typedef struct quern__layer {
     quern_shape in[QUERN_MAX_RANK]; /* input shapes at build */
     const int *arguments;           /* during build: as in quern__context */
     int n_in;
-    int64_t records;               /* batch size, when it is fixed (stateful models); 0: dynamic */
-    uint64_t seed;                 /* for initializers and dropout */
-    void *scratch;                 /* state of adapt between batches */
-    void *object;                  /* what lookup nodes read; destroy_state of the row frees it */
-    bool given;                    /* the config has the state: adapt is not needed */
-    size_t *room;                  /* remaining bytes for weights; NULL: no limit */
+    bool closed;     /* an operation whose calls take the fixed batch size as the size of axis 0 */
+    int64_t records; /* batch size, when it is fixed (stateful models); 0: dynamic */
+    uint64_t seed;   /* for initializers and dropout */
+    void *scratch;   /* state of adapt between batches */
+    void *object;    /* what lookup nodes read; destroy_state of the row frees it */
+    bool given;      /* the config has the state: adapt is not needed */
+    size_t *room;    /* remaining bytes for weights; NULL: no limit */
     const quern__nesting *nesting; /* NULL: the layer does not belong to a blueprint */
     quern__id penalty;             /* during a call: sum of the penalties that it added; 0: none */
     quern__context *context;       /* during a call */
@@ -163,6 +164,10 @@ bool quern__layer_flag(const quern__layer *layer, const char *name);
  * error (no memory). */
 quern__variable *quern__layer_state(quern__layer *layer, quern__graph *g, int k,
                                     const quern_shape *shape);
+/* fixed_batch.c: x with the fixed batch size of the layer instead of a dynamic axis, and the result
+ * with a dynamic axis 0, when that has the fixed size; the layer then is closed. */
+quern__id quern__layer_close_batch(const quern__layer *layer, quern__graph *g, quern__id x);
+quern__id quern__layer_reopen_batch(quern__layer *layer, quern__graph *g, quern__id x);
 /* During a call: adds one more output with its mask (0: none). */
 void quern__layer_result(quern__layer *layer, quern__id value, quern__id mask);
 

@@ -8,15 +8,45 @@
 
 #define X(NAME) quern__operand(l, g, in, n, NAME)
 
-/* row->extra: a binary function. */
-static quern__id of_two(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+static bool is_int(quern__graph *g, quern__id x)
 {
-    (void)training;
-    return quern__binary(g, l->kind->extra, X("x1"), X("x2"));
+    return x && quern__graph_value(g, x)->dtype == QUERN_INT32;
 }
 
-/* row->extra: a unary function. */
-static quern__id of_one(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+/* Whether a constant argument consists of integers. */
+static bool is_integer_constant(json_t *given)
+{
+    const char *dtype = quern__config_text(json_object_get(given, "config"), "dtype");
+    return json_is_integer(given) ||
+           (dtype && (!strncmp(dtype, "int", 3) || !strncmp(dtype, "uint", 4)));
+}
+
+/* x as int32 when it is an integer constant, otherwise unchanged. */
+static quern__id exact(quern__layer *l, quern__graph *g, const char *name, quern__id x)
+{
+    bool integer = is_integer_constant(json_object_get(l->context->options, name));
+    return integer ? quern__cast(g, x, QUERN_INT32) : x;
+}
+
+quern__id quern__op_of_two(quern__layer *l, quern__graph *g, const quern__id *in, int n,
+                           bool training)
+{
+    (void)training;
+    const char *first = l->kind->call_args[0].name, *second = l->kind->call_args[1].name;
+    quern__id a = X(first), b = X(second);
+    if (is_int(g, a) && !is_int(g, b))
+        b = exact(l, g, second, b);
+    if (is_int(g, b) && !is_int(g, a))
+        a = exact(l, g, first, a);
+    if (is_int(g, a) != is_int(g, b)) {
+        a = quern__cast(g, a, QUERN_FLOAT32);
+        b = quern__cast(g, b, QUERN_FLOAT32);
+    }
+    return quern__binary(g, l->kind->extra, a, b);
+}
+
+quern__id quern__op_of_one(quern__layer *l, quern__graph *g, const quern__id *in, int n,
+                           bool training)
 {
     (void)training;
     return quern__unary_of(g, l->kind->extra, X("x"));
@@ -166,41 +196,6 @@ static quern__id full_like(quern__layer *l, quern__graph *g, const quern__id *in
     return x ? quern__broadcast(g, X("fill_value"), quern__shape_of(g, x)) : 0;
 }
 
-/* Values are float32: a cast to bool is a comparison with 0, a cast to a floating type does
- * nothing, a cast to an integer type truncates. */
-static quern__id cast(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
-{
-    (void)training;
-    const char *dtype = quern__config_text(l->config, "dtype");
-    quern__id x = X("x");
-    if (!dtype || !strncmp(dtype, "float", 5))
-        return !dtype || !strcmp(dtype, "float32") || !strcmp(dtype, "float64")
-                   ? x
-                   : quern__graph_fail(g, QUERN_UNSUPPORTED,
-                                       "a cast to %.20s is not in this version", dtype);
-    if (!strcmp(dtype, "bool"))
-        return quern__op_truth(g, x);
-    if (!strncmp(dtype, "int", 3) || !strncmp(dtype, "uint", 4))
-        return quern__stop_gradient(g, quern__unary_of(g, QUERN__TRUNC, x));
-    return quern__graph_fail(g, QUERN_UNSUPPORTED, "a cast to %.20s is not in this version", dtype);
-}
-
-/* a - b floor(a / b) */
-static quern__id mod(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
-{
-    (void)training;
-    quern__id a = X("x1"), b = X("x2");
-    return quern__sub2(g, a,
-                       quern__mul2(g, b, quern__unary_of(g, QUERN__FLOOR, quern__div2(g, a, b))));
-}
-
-static quern__id floor_divide(quern__layer *l, quern__graph *g, const quern__id *in, int n,
-                              bool training)
-{
-    (void)training;
-    return quern__unary_of(g, QUERN__FLOOR, quern__div2(g, X("x1"), X("x2")));
-}
-
 /* Rounds half to even at a decimal place. */
 static quern__id round_to(quern__layer *l, quern__graph *g, const quern__id *in, int n,
                           bool training)
@@ -212,16 +207,6 @@ static quern__id round_to(quern__layer *l, quern__graph *g, const quern__id *in,
                ? quern__unary_of(g, QUERN__ROUND, x)
                : quern__scale(g, quern__unary_of(g, QUERN__ROUND, quern__scale(g, x, factor)),
                               1 / factor);
-}
-
-/* log(exp(a) + exp(b)) = max + softplus(-|a - b|) */
-static quern__id logaddexp(quern__layer *l, quern__graph *g, const quern__id *in, int n,
-                           bool training)
-{
-    (void)training;
-    quern__id a = X("x1"), b = X("x2"), gap = quern__unary_of(g, QUERN__ABS, quern__sub2(g, a, b));
-    return quern__add2(g, quern__binary(g, QUERN__MAXIMUM, a, b),
-                       quern__unary_of(g, QUERN__SOFTPLUS, quern__scale(g, gap, -1)));
 }
 
 /* row->extra: the base of a logarithm. */
@@ -247,22 +232,6 @@ static quern__id isfinite_of(quern__layer *l, quern__graph *g, const quern__id *
     return quern__unary_of(g, QUERN__FINITE, X("x"));
 }
 
-static quern__id hypot_of(quern__layer *l, quern__graph *g, const quern__id *in, int n,
-                          bool training)
-{
-    (void)training;
-    return quern__sqrt(g, quern__add2(g, quern__square(g, X("x1")), quern__square(g, X("x2"))));
-}
-
-/* row->extra 1: degrees to radians; 0: radians to degrees. */
-static quern__id degrees(quern__layer *l, quern__graph *g, const quern__id *in, int n,
-                         bool training)
-{
-    (void)training;
-    const double radian = 3.14159265358979323846 / 180;
-    return quern__scale(g, X("x"), l->kind->extra ? radian : 1 / radian);
-}
-
 static const quern__call_arg where_args[] = {
     { "condition", false }, { "x1", false }, { "x2", false }, { 0 }
 };
@@ -277,10 +246,6 @@ static const quern__field clip_fields[] = { { "x_min", QUERN__F_ANY, NULL },
                                             { "x_max", QUERN__F_ANY, NULL },
                                             { 0 } };
 static const quern__field dtype_fields[] = { { "dtype", QUERN__F_ANY, "null" }, { 0 } };
-static const quern__field convert_fields[] = { { "dtype", QUERN__F_ANY, "null" },
-                                               { "sparse", QUERN__F_ONLY_DEFAULT, "null" },
-                                               { "ragged", QUERN__F_ONLY_DEFAULT, "null" },
-                                               { 0 } };
 static const quern__field decimals_fields[] = { { "decimals", QUERN__F_INT, "0" }, { 0 } };
 static const quern__field alpha_fields[] = { { "alpha", QUERN__F_NUMBER, "1.0" }, { 0 } };
 static const quern__field leaky_fields[] = { { "negative_slope", QUERN__F_NUMBER, "0.2" }, { 0 } };
@@ -292,26 +257,30 @@ static const quern__field threshold_fields[] = { { "threshold", QUERN__F_NUMBER,
                                                  { 0 } };
 
 #define TWO(ID, NAME, FUNCTION) \
-    QUERN__OPERATION_ROW(ID, NAME, "numpy", NULL, of_two, quern__args_x1_x2, FUNCTION)
+    QUERN__OPERATION_ROW(ID, NAME, "numpy", NULL, quern__op_of_two, quern__args_x1_x2, FUNCTION)
+#define EXACT(ID, NAME, FUNCTION) \
+    QUERN__INTEGER_ROW(ID, NAME, "numpy", NULL, quern__op_of_two, quern__args_x1_x2, FUNCTION)
 #define ONE(ID, NAME, MODULE, F) \
-    QUERN__OPERATION_ROW(ID, NAME, MODULE, NULL, of_one, quern__args_x, F)
+    QUERN__OPERATION_ROW(ID, NAME, MODULE, NULL, quern__op_of_one, quern__args_x, F)
 #define NN(ID, NAME, FIELDS) \
     QUERN__OPERATION_ROW(ID, NAME, "nn", FIELDS, activation, quern__args_x, 0)
-TWO(add, "Add", QUERN__ADD);
-TWO(subtract, "Subtract", QUERN__SUB);
-TWO(multiply, "Multiply", QUERN__MUL);
+EXACT(add, "Add", QUERN__ADD);
+EXACT(subtract, "Subtract", QUERN__SUB);
+EXACT(multiply, "Multiply", QUERN__MUL);
 TWO(divide, "Divide", QUERN__DIV);
 TWO(true_divide, "TrueDivide", QUERN__DIV);
-TWO(maximum, "Maximum", QUERN__MAXIMUM);
-TWO(minimum, "Minimum", QUERN__MINIMUM);
-TWO(fmax, "Fmax", QUERN__MAXIMUM);
-TWO(fmin, "Fmin", QUERN__MINIMUM);
-TWO(equal, "Equal", QUERN__EQUAL);
-TWO(not_equal, "NotEqual", QUERN__NOT_EQUAL);
-TWO(less, "Less", QUERN__LESS);
-TWO(less_equal, "LessEqual", QUERN__LESS_EQUAL);
-TWO(greater, "Greater", QUERN__GREATER);
-TWO(greater_equal, "GreaterEqual", QUERN__GREATER_EQUAL);
+EXACT(maximum, "Maximum", QUERN__MAXIMUM);
+EXACT(minimum, "Minimum", QUERN__MINIMUM);
+EXACT(fmax, "Fmax", QUERN__MAXIMUM);
+EXACT(fmin, "Fmin", QUERN__MINIMUM);
+EXACT(equal, "Equal", QUERN__EQUAL);
+EXACT(not_equal, "NotEqual", QUERN__NOT_EQUAL);
+EXACT(less, "Less", QUERN__LESS);
+EXACT(less_equal, "LessEqual", QUERN__LESS_EQUAL);
+EXACT(greater, "Greater", QUERN__GREATER);
+EXACT(greater_equal, "GreaterEqual", QUERN__GREATER_EQUAL);
+EXACT(mod, "Mod", QUERN__FLOOR_MOD);
+EXACT(floor_divide, "FloorDivide", QUERN__FLOOR_DIV);
 ONE(negative, "Negative", "numpy", QUERN__NEG);
 ONE(absolute, "Absolute", "numpy", QUERN__ABS);
 ONE(fabs, "Fabs", "numpy", QUERN__ABS);
@@ -375,19 +344,8 @@ QUERN__OPERATION_ROW(zeros_like, "ZerosLike", "numpy", dtype_fields, constant_li
                      0);
 QUERN__OPERATION_ROW(ones_like, "OnesLike", "numpy", dtype_fields, constant_like, quern__args_x, 1);
 QUERN__OPERATION_ROW(full_like, "FullLike", "numpy", dtype_fields, full_like, full_args, 0);
-QUERN__OPERATION_ROW(cast, "Cast", "core", dtype_fields, cast, quern__args_x, 0);
-QUERN__OPERATION_ROW(convert_to_tensor, "ConvertToTensor", "core", convert_fields, cast,
-                     quern__args_x, 0);
-QUERN__OPERATION_ROW(array, "Array", "numpy", dtype_fields, cast, quern__args_x, 0);
-QUERN__OPERATION_ROW(mod, "Mod", "numpy", NULL, mod, quern__args_x1_x2, 0);
-QUERN__OPERATION_ROW(floor_divide, "FloorDivide", "numpy", NULL, floor_divide, quern__args_x1_x2,
-                     0);
 QUERN__OPERATION_ROW(round, "Round", "numpy", decimals_fields, round_to, quern__args_x, 0);
-QUERN__OPERATION_ROW(logaddexp, "Logaddexp", "numpy", NULL, logaddexp, quern__args_x1_x2, 0);
 QUERN__OPERATION_ROW(log2, "Log2", "numpy", NULL, logarithm, quern__args_x, 2);
 QUERN__OPERATION_ROW(log10, "Log10", "numpy", NULL, logarithm, quern__args_x, 10);
 QUERN__OPERATION_ROW(isnan, "Isnan", "numpy", NULL, isnan_of, quern__args_x, 0);
 QUERN__OPERATION_ROW(isfinite, "Isfinite", "numpy", NULL, isfinite_of, quern__args_x, 0);
-QUERN__OPERATION_ROW(hypot, "Hypot", "numpy", NULL, hypot_of, quern__args_x1_x2, 0);
-QUERN__OPERATION_ROW(deg2rad, "Deg2rad", "numpy", NULL, degrees, quern__args_x, 1);
-QUERN__OPERATION_ROW(rad2deg, "Rad2deg", "numpy", NULL, degrees, quern__args_x, 0);

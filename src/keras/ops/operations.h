@@ -19,6 +19,19 @@
                                                  .extra = EXTRA,                    \
                                                  .by_step = true }
 
+/* A row whose call takes int32 inputs as they are, for exact integers. */
+#define QUERN__INTEGER_ROW(ID, NAME, MODULE, FIELDS, CALL, ARGS, EXTRA)             \
+    const quern__class quern__operation_##ID = { .group = QUERN__OPERATION,         \
+                                                 .name = NAME,                      \
+                                                 .aliases = "",                     \
+                                                 .module = "keras.src.ops." MODULE, \
+                                                 .fields = FIELDS,                  \
+                                                 .call = CALL,                      \
+                                                 .call_args = ARGS,                 \
+                                                 .extra = EXTRA,                    \
+                                                 .whole = true,                     \
+                                                 .by_step = true }
+
 /* Arguments of calls: (x), (x1, x2), (xs). */
 extern const quern__call_arg quern__args_x[], quern__args_x1_x2[], quern__args_xs[];
 /* Fields of configs: axis and keepdims; an axis that is -1 by default. */
@@ -56,6 +69,23 @@ quern__id quern__op_expand(quern__graph *g, quern__id x, int axis);
 quern__id quern__op_drop(quern__graph *g, quern__id x, int axis);
 /* x with axis `from` moved to index `to`. */
 quern__id quern__op_move_axis(quern__graph *g, quern__id x, int from, int to);
+/* elementwise_ops.c: calls of rows whose `extra` is a unary function, or a binary function of the
+ * first two arguments. Two int32 operands give int32; a constant of integers next to one is int32.
+ */
+quern__id quern__op_of_one(quern__layer *layer, quern__graph *g, const quern__id *in, int n_in,
+                           bool training);
+quern__id quern__op_of_two(quern__layer *layer, quern__graph *g, const quern__id *in, int n_in,
+                           bool training);
+/* matrix_ops.c: 1 where column - row is at least `least` and at most `most`, otherwise 0. */
+quern__id quern__op_band(quern__graph *g, int64_t rows, int64_t columns, int64_t least,
+                         int64_t most);
+/* matrix_ops.c: the diagonal with that offset of the axes a and b, as the last axis. */
+quern__id quern__op_diagonal(quern__graph *g, quern__id x, int a, int b, int64_t offset);
+/* image_ops.c: the argument `name`, an image with channels last; 0: it does not have four axes. */
+quern__id quern__op_image(quern__layer *layer, quern__graph *g, const quern__id *in, int n_in,
+                          const char *name);
+/* reduce_ops.c: the product of all elements of an axis, which stays with size 1. */
+quern__id quern__op_product(quern__graph *g, quern__id x, int axis);
 /* index_ops.c: `count` elements of an axis: begin, begin + step, … with step >= 1. */
 quern__id quern__op_stride(quern__graph *g, quern__id x, int axis, int64_t begin, int64_t step,
                            int64_t count);

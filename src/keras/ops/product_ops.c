@@ -1,4 +1,4 @@
-/* product_ops: matrix products: matmul, dot, tensordot, inner, outer, einsum. Each becomes one
+/* product_ops: matrix products: matmul, dot, tensordot, inner, outer. Each becomes one
  * product of (batch, M, K) and (batch, K, N), with transposes before and after it. Semantics:
  * keras.src.ops.numpy of Keras 3.15.
  *
@@ -7,20 +7,13 @@
  * operands and the result is a batch axis, one in both operands only is summed by the product (K).
  * One in a single operand and the result is M or N, and one in a single operand only is summed
  * first. */
-#include "operations.h"
+#include "contraction.h"
 
 #include <string.h>
 
 enum { most = QUERN_MAX_RANK };
 
-/* Labels of the axes of both operands and of the result, and the size of each label, negative for
- * the dynamic batch dimension. */
-typedef struct contraction {
-    char a[most + 1], b[most + 1], out[most + 1];
-    int64_t size[128];
-} contraction;
-
-static quern_shape shape_of(const contraction *c, const char *labels)
+static quern_shape shape_of(const quern__contraction *c, const char *labels)
 {
     quern_shape s = { 0 };
     for (; *labels; labels++)
@@ -28,8 +21,7 @@ static quern_shape shape_of(const contraction *c, const char *labels)
     return s;
 }
 
-/* Transposes x, whose axes have the labels `from`, to the order of `to`. */
-static quern__id ordered(quern__graph *g, quern__id x, const char *from, const char *to)
+quern__id quern__op_ordered(quern__graph *g, quern__id x, const char *from, const char *to)
 {
     int order[most];
     for (int i = 0; to[i]; i++)
@@ -37,9 +29,8 @@ static quern__id ordered(quern__graph *g, quern__id x, const char *from, const c
     return strcmp(from, to) ? quern__transpose(g, x, order) : x;
 }
 
-/* Sums the axes of x whose labels are in neither `other` nor `out`, and removes the labels. */
-static quern__id summed(quern__graph *g, quern__id x, char *labels, const char *other,
-                        const char *out)
+quern__id quern__op_summed(quern__graph *g, quern__id x, char *labels, const char *other,
+                           const char *out)
 {
     uint32_t axes = 0;
     int left = 0;
@@ -64,7 +55,7 @@ static void collect(const char *from, const char *x, bool in_x, const char *y, b
 }
 
 /* The product of the sizes of labels; negative if one is the batch dimension. */
-static int64_t count_of(const contraction *c, const char *labels)
+static int64_t count_of(const quern__contraction *c, const char *labels)
 {
     int64_t count = 1;
     for (; *labels; labels++)
@@ -74,19 +65,19 @@ static int64_t count_of(const contraction *c, const char *labels)
 
 /* The product as (batch, M, K) (batch, K, N), or one matrix product where no label is in all three.
  */
-static quern__id contracted(quern__graph *g, contraction *c, quern__id a, quern__id b)
+static quern__id contracted(quern__graph *g, quern__contraction *c, quern__id a, quern__id b)
 {
     char batch[most + 1] = "", m[most + 1] = "", k[most + 1] = "", n[most + 1] = "",
                       la[3 * most] = "", lb[3 * most] = "", ly[3 * most] = "";
-    a = summed(g, a, c->a, c->b, c->out);
-    b = summed(g, b, c->b, c->a, c->out);
+    a = quern__op_summed(g, a, c->a, c->b, c->out);
+    b = quern__op_summed(g, b, c->b, c->a, c->out);
     collect(c->out, c->a, true, c->b, true, batch);
     collect(c->a, c->b, false, c->out, true, m);
     collect(c->a, c->b, true, c->out, false, k);
     collect(c->b, c->a, false, c->out, true, n);
     if (count_of(c, n) < 0) /* the left operand has the batch dimension */
     {
-        contraction turned = *c;
+        quern__contraction turned = *c;
         memcpy(turned.a, c->b, sizeof turned.a);
         memcpy(turned.b, c->a, sizeof turned.b);
         return contracted(g, &turned, b, a);
@@ -100,8 +91,8 @@ static quern__id contracted(quern__graph *g, contraction *c, quern__id a, quern_
                 right = { .rank = 3,
                           .dims = { count_of(c, batch), count_of(c, k), count_of(c, n) } },
                 out = shape_of(c, ly);
-    a = ordered(g, a, c->a, la);
-    b = ordered(g, b, c->b, lb);
+    a = quern__op_ordered(g, a, c->a, la);
+    b = quern__op_ordered(g, b, c->b, lb);
     quern__id y;
     if (*batch)
         y = quern__batched_matmul(g, quern__reshape(g, a, &left), quern__reshape(g, b, &right),
@@ -112,12 +103,12 @@ static quern__id contracted(quern__graph *g, contraction *c, quern__id a, quern_
         y = quern__matmul(g, quern__reshape(g, a, &rows), quern__reshape(g, b, &columns), false,
                           false);
     }
-    return ordered(g, quern__reshape(g, y, &out), ly, c->out);
+    return quern__op_ordered(g, quern__reshape(g, y, &out), ly, c->out);
 }
 
 /* Sets the sizes of labels from an operand; size 1 broadcasts. Returns false when two sizes differ.
  */
-static bool sizes(contraction *c, const char *labels, const quern_shape *s)
+static bool sizes(quern__contraction *c, const char *labels, const quern_shape *s)
 {
     for (int i = 0; labels[i]; i++) {
         int64_t *own = &c->size[(unsigned char)labels[i]];
@@ -129,14 +120,15 @@ static bool sizes(contraction *c, const char *labels, const quern_shape *s)
 }
 
 /* Broadcasts x to the sizes of its labels. */
-static quern__id widened(quern__graph *g, const contraction *c, quern__id x, const char *labels)
+static quern__id widened(quern__graph *g, const quern__contraction *c, quern__id x,
+                         const char *labels)
 {
     quern_shape s = shape_of(c, labels);
     return quern_shape_equal(&s, quern__shape_of(g, x)) ? x : quern__broadcast(g, x, &s);
 }
 
 /* Broadcasts both operands to the sizes of their labels, then contracts them. */
-static quern__id contract(quern__graph *g, contraction *c, quern__id a, quern__id b)
+quern__id quern__op_contract(quern__graph *g, quern__contraction *c, quern__id a, quern__id b)
 {
     if (!a || !b)
         return 0;
@@ -162,7 +154,7 @@ static quern__id matmul(quern__layer *l, quern__graph *g, const quern__id *in, i
 {
     quern__id a = quern__operand(l, g, in, n, "x1"), b = quern__operand(l, g, in, n, "x2");
     int ra = quern__op_rank(g, a), rb = quern__op_rank(g, b), lead = (ra > rb ? ra : rb) - 2;
-    contraction c = { .a = "" };
+    quern__contraction c = { .a = "" };
     (void)training;
     if (!a || !b || ra < 1 || rb < 1)
         return a && b ? quern__graph_fail(g, QUERN_SHAPE, "a product with a scalar") : 0;
@@ -174,7 +166,7 @@ static quern__id matmul(quern__layer *l, quern__graph *g, const quern__id *in, i
     strcat(c.b, rb > 1 ? "zx" : "z");
     strcat(c.out, ra > 1 ? "y" : "");
     strcat(c.out, rb > 1 ? "x" : "");
-    return contract(g, &c, a, b);
+    return quern__op_contract(g, &c, a, b);
 }
 
 /* Contracts the last axis of x1 with the last but one of x2 (row->extra 0), or with its last (1).
@@ -183,7 +175,7 @@ static quern__id dot(quern__layer *l, quern__graph *g, const quern__id *in, int 
 {
     quern__id a = quern__operand(l, g, in, n, "x1"), b = quern__operand(l, g, in, n, "x2");
     int ra = quern__op_rank(g, a), rb = quern__op_rank(g, b);
-    contraction c = { .a = "" };
+    quern__contraction c = { .a = "" };
     (void)training;
     if (!a || !b || ra < 1 || rb < 1)
         return a && b ? quern__mul2(g, a, b) : 0;
@@ -194,7 +186,7 @@ static quern__id dot(quern__layer *l, quern__graph *g, const quern__id *in, int 
         label(c.b, i == with ? 'z' : (char)('m' + k++), 1);
     label(c.out, 'a', ra - 1);
     label(c.out, 'm', rb - 1);
-    return contract(g, &c, a, b);
+    return quern__op_contract(g, &c, a, b);
 }
 
 static quern__id outer(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
@@ -218,7 +210,7 @@ static quern__id tensordot(quern__layer *l, quern__graph *g, const quern__id *in
            *second = json_array_get(axes, 1);
     int ra = quern__op_rank(g, a), rb = quern__op_rank(g, b);
     char la[most + 1] = "", lb[most + 1] = "";
-    contraction c = { .a = "" };
+    quern__contraction c = { .a = "" };
     (void)training;
     label(la, 'a', ra);
     label(lb, 'm', rb);
@@ -245,56 +237,9 @@ static quern__id tensordot(quern__layer *l, quern__graph *g, const quern__id *in
     strcpy(c.b, lb);
     collect(la, lb, false, "", false, c.out);
     collect(lb, la, false, "", false, c.out);
-    return contract(g, &c, a, b);
+    return quern__op_contract(g, &c, a, b);
 }
 
-/* Reads one term of the subscripts. An ellipsis becomes the labels 'A', 'B', …, one for each
- * remaining axis. */
-static bool read_term(const char **at, int rank, char *out)
-{
-    int letters = 0, count = 0;
-    for (const char *p = *at; *p && *p != ',' && *p != '-'; p++)
-        letters += *p >= 'a' && *p <= 'z';
-    for (; **at && **at != ',' && **at != '-'; ++*at) {
-        if (**at >= 'a' && **at <= 'z') {
-            if (count == most || memchr(out, **at, (size_t)count))
-                return false;
-            out[count++] = **at;
-        } else if (!strncmp(*at, "...", 3)) {
-            for (int k = letters; k < rank && count < most; k++)
-                out[count++] = (char)('A' + most - rank + k);
-            *at += 2;
-        } else if (**at != ' ')
-            return false;
-    }
-    out[count] = 0;
-    return true;
-}
-
-/* Contraction of one or two operands by subscripts. */
-static quern__id einsum(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
-{
-    quern__id a = quern__layer_argument(l, in, n, "*operands", 0),
-              b = quern__layer_argument(l, in, n, "*operands", 1);
-    const char *text = quern__config_text(l->config, "subscripts"), *at = text ? text : "";
-    contraction c = { .a = "" };
-    (void)training;
-    bool fits = a && read_term(&at, quern__op_rank(g, a), c.a) &&
-                (!b || (*at++ == ',' && read_term(&at, quern__op_rank(g, b), c.b)));
-    fits = fits && !strncmp(at, "->", 2) && n <= 2;
-    at += fits ? 2 : 0;
-    if (!fits || strstr(at, "...") || !read_term(&at, 0, c.out) ||
-        (int)strlen(c.a) != quern__op_rank(g, a) || (b && (int)strlen(c.b) != quern__op_rank(g, b)))
-        return quern__graph_fail(g, QUERN_UNSUPPORTED, "subscripts '%.60s' are not in this version",
-                                 text ? text : "?");
-    if (b)
-        return contract(g, &c, a, b);
-    sizes(&c, c.a, quern__shape_of(g, a));
-    return ordered(g, summed(g, a, c.a, "", c.out), c.a, c.out);
-}
-
-static const quern__call_arg einsum_args[] = { { "*operands", true }, { 0 } };
-static const quern__field einsum_fields[] = { { "subscripts", QUERN__F_TEXT, NULL }, { 0 } };
 static const quern__field tensordot_fields[] = { { "axes", QUERN__F_ANY, "2" }, { 0 } };
 
 #define ROW(ID, NAME, FIELDS, CALL, ARGS, EXTRA) \
@@ -304,4 +249,3 @@ ROW(dot, "Dot", NULL, dot, quern__args_x1_x2, 0);
 ROW(inner, "Inner", NULL, dot, quern__args_x1_x2, 1);
 ROW(outer, "Outer", NULL, outer, quern__args_x1_x2, 0);
 ROW(tensordot, "Tensordot", tensordot_fields, tensordot, quern__args_x1_x2, 0);
-ROW(einsum, "Einsum", einsum_fields, einsum, einsum_args, 0);

@@ -127,8 +127,7 @@ static quern__id average(quern__layer *l, quern__graph *g, const quern__id *in, 
 
 /* ---- products and cumulative functions: one node per element of the axis ---- */
 
-/* The product of all elements of an axis, which stays with size 1. */
-static quern__id product(quern__graph *g, quern__id x, int axis)
+quern__id quern__op_product(quern__graph *g, quern__id x, int axis)
 {
     quern__id y = 0;
     int64_t size = x ? quern__shape_of(g, x)->dims[axis] : 0;
@@ -153,7 +152,7 @@ static quern__id prod(quern__layer *l, quern__graph *g, const quern__id *in, int
     (void)training;
     for (int i = 0; i < quern__op_rank(g, x) && axes; i++)
         if (axes >> i & 1)
-            x = product(g, x, i);
+            x = quern__op_product(g, x, i);
     if (!axes || !x || keeps(l))
         return axes ? x : 0;
     for (int i = 0; i < quern__op_rank(g, x); i++)

@@ -25,19 +25,42 @@ static quern__id repeated(quern__graph *g, quern__id x, int axis, int64_t times)
     return quern__reshape(g, quern__broadcast(g, wide, &many), &to);
 }
 
+/* Repeats element k of an axis times[k] times. */
+static quern__id repeated_each(quern__graph *g, quern__id x, int axis, json_t *times)
+{
+    quern__id parts[QUERN__MAX_ARGUMENTS];
+    int64_t size = quern__shape_of(g, x)->dims[axis];
+    int count = 0;
+    if (!quern__op_closed(g, x, axis, "repeat"))
+        return 0;
+    if (size != (int64_t)json_array_size(times) || size > QUERN__MAX_ARGUMENTS)
+        return quern__graph_fail(g, QUERN_UNSUPPORTED,
+                                 "repeats must have one number for each of at most %d elements",
+                                 QUERN__MAX_ARGUMENTS);
+    for (int64_t k = 0; k < size; k++) {
+        int64_t own = json_integer_value(json_array_get(times, (size_t)k));
+        if (own)
+            parts[count++] = repeated(g, quern__slice(g, x, axis, k, 1), axis, own);
+    }
+    return count ? quern__concat(g, parts, count, axis)
+                 : quern__graph_fail(g, QUERN_SHAPE, "repeats leave no elements");
+}
+
 static quern__id repeat(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
 {
     quern__id x = X;
-    json_t *times = json_object_get(l->config, "repeats");
+    json_t *times = quern__op_numbers(json_object_get(l->config, "repeats"));
     (void)training;
     if (json_is_array(times) && json_array_size(times) == 1)
         times = json_array_get(times, 0);
-    if (!json_is_integer(times) || json_is_null(json_object_get(l->config, "axis")))
-        return quern__graph_fail(g, QUERN_UNSUPPORTED,
-                                 "repeats by element, or without an axis, are not in this version");
-    return x ? repeated(g, x, quern__op_axis(l, g, "axis", quern__op_rank(g, x)),
-                        json_integer_value(times))
-             : 0;
+    if (!x || json_is_null(json_object_get(l->config, "axis")))
+        return x ? quern__graph_fail(g, QUERN_UNSUPPORTED,
+                                     "repeats without an axis are not in this version")
+                 : 0;
+    int axis = quern__op_axis(l, g, "axis", quern__op_rank(g, x));
+    if (axis >= 0 && json_is_array(times))
+        return repeated_each(g, x, axis, times);
+    return axis < 0 ? 0 : repeated(g, x, axis, json_integer_value(times));
 }
 
 /* Repeats the whole along each axis: [a b] to [a b a b]. */
@@ -78,6 +101,60 @@ static quern__id flip(quern__layer *l, quern__graph *g, const quern__id *in, int
         if (axes >> i & 1)
             x = reversed(g, x, i);
     return axes ? x : 0;
+}
+
+/* x with the last two axes of these sizes. */
+static quern__id as_matrices(quern__graph *g, quern__id x, int64_t rows, int64_t columns)
+{
+    quern_shape s = x ? *quern__shape_of(g, x) : (quern_shape){ .rank = 2 };
+    s.dims[s.rank - 2] = rows;
+    s.dims[s.rank - 1] = columns;
+    return quern__reshape(g, x, &s);
+}
+
+/* Quarter turns of the last two axes: each reverses the last and exchanges both. Keras on
+ * TensorFlow reshapes to the final sizes after the first turn, which changes the result of two turns
+ * when the sizes differ. */
+static quern__id turned(quern__graph *g, quern__id x, int turns)
+{
+    int order[QUERN_MAX_RANK], rank = quern__op_rank(g, x);
+    int64_t rows = quern__shape_of(g, x)->dims[rank - 2],
+            columns = quern__shape_of(g, x)->dims[rank - 1];
+    for (int i = 0; i < rank; i++)
+        order[i] = i < rank - 2 ? i : 2 * rank - 3 - i;
+    for (int k = 0; k < turns && x; k++) {
+        if (k == 1)
+            x = turns % 2 ? as_matrices(g, x, columns, rows) : as_matrices(g, x, rows, columns);
+        x = quern__transpose(g, quern__reverse(g, x, rank - 1), order);
+    }
+    return turns % 2 ? as_matrices(g, x, columns, rows) : as_matrices(g, x, rows, columns);
+}
+
+static quern__id rot90(quern__layer *l, quern__graph *g, const quern__id *in, int n, bool training)
+{
+    quern__id x = quern__operand(l, g, in, n, "array");
+    int64_t axes[QUERN_MAX_RANK];
+    int rank = quern__op_rank(g, x), order[QUERN_MAX_RANK], back[QUERN_MAX_RANK], at = 0,
+        count = x ? quern__op_integers(l, g, "axes", axes, QUERN_MAX_RANK) : -1,
+        turns = (int)(((quern__config_int(l->config, "k") % 4) + 4) % 4);
+    (void)training;
+    if (count < 0)
+        return 0;
+    int a = (int)(axes[0] + (axes[0] < 0 ? rank : 0)),
+        b = count == 2 ? (int)(axes[1] + (axes[1] < 0 ? rank : 0)) : a;
+    if (a == b || a < 0 || b < 0 || a >= rank || b >= rank)
+        return quern__graph_fail(g, QUERN_SHAPE, "axes must be two axes of a tensor of %d", rank);
+    if (!quern__op_closed(g, x, a, "rot90") || !quern__op_closed(g, x, b, "rot90"))
+        return 0;
+    for (int i = 0; i < rank; i++)
+        if (i != a && i != b)
+            order[at++] = i;
+    order[at++] = a;
+    order[at] = b;
+    for (int i = 0; i < rank; i++)
+        back[order[i]] = i;
+    x = quern__transpose(g, x, order);
+    return x ? quern__transpose(g, turned(g, x, turns), back) : 0;
 }
 
 static quern__id rolled(quern__graph *g, quern__id x, int axis, int64_t shift)
@@ -185,6 +262,11 @@ static const quern__field pad_fields[] = { { "pad_width", QUERN__F_ANY, NULL },
                                            { "mode", QUERN__F_TEXT, "\"constant\"" },
                                            { 0 } };
 
+static const quern__field rot_fields[] = { { "k", QUERN__F_INT, "1" },
+                                           { "axes", QUERN__F_ANY, "[0, 1]" },
+                                           { 0 } };
+static const quern__call_arg array_args[] = { { "array", false }, { 0 } };
+
 #define ROW(ID, NAME, FIELDS, CALL, ARGS, EXTRA) \
     QUERN__OPERATION_ROW(ID, NAME, "numpy", FIELDS, CALL, ARGS, EXTRA)
 ROW(repeat, "Repeat", repeat_fields, repeat, quern__args_x, 0);
@@ -194,3 +276,4 @@ ROW(flipud, "Flipud", NULL, flip, quern__args_x, 1);
 ROW(fliplr, "Fliplr", NULL, flip, quern__args_x, 2);
 ROW(roll, "Roll", roll_fields, roll, quern__args_x, 0);
 ROW(pad, "Pad", pad_fields, pad, pad_args, 0);
+ROW(rot90, "Rot90", rot_fields, rot90, array_args, 0);

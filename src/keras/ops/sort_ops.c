@@ -202,6 +202,36 @@ static quern__id quantile(quern__layer *l, quern__graph *g, const quern__id *in,
     return quern__concat(g, parts, (int)count, 0);
 }
 
+/* ---- searching sorted numbers ---- */
+
+/* The number of elements of `sorted` (n) that are below x, or also equal to it. */
+static quern__id count_below(quern__graph *g, quern__id sorted, quern__id x, bool equal)
+{
+    if (!sorted || !x || quern__op_rank(g, sorted) != 1)
+        return sorted && x
+                   ? quern__graph_fail(g, QUERN_SHAPE, "the sorted numbers are not a vector")
+                   : 0;
+    quern__id wide = quern__op_expand(g, x, quern__op_rank(g, x)),
+              below = quern__binary(g, equal ? QUERN__LESS_EQUAL : QUERN__LESS, sorted, wide);
+    return quern__reduce(g, QUERN__SUM, below, 1u << quern__op_rank(g, x), false);
+}
+
+static quern__id digitize(quern__layer *l, quern__graph *g, const quern__id *in, int n,
+                          bool training)
+{
+    (void)training;
+    return count_below(g, quern__operand(l, g, in, n, "bins"), X, true);
+}
+
+static quern__id searchsorted(quern__layer *l, quern__graph *g, const quern__id *in, int n,
+                              bool training)
+{
+    const char *side = quern__config_text(l->config, "side");
+    (void)training;
+    return count_below(g, quern__operand(l, g, in, n, "sorted_sequence"),
+                       quern__operand(l, g, in, n, "values"), side && !strcmp(side, "right"));
+}
+
 static const quern__field last_axis[] = { { "axis", QUERN__F_ANY, "-1" }, { 0 } };
 static const quern__field any_axis[] = { { "axis", QUERN__F_ANY, "null" }, { 0 } };
 static const quern__field top_fields[] = { { "k", QUERN__F_INT, NULL },
@@ -218,6 +248,12 @@ static const quern__call_arg in_top_args[] = { { "targets", false },
 static const quern__call_arg along_args[] = { { "x", false }, { "indices", false }, { 0 } };
 static const quern__call_arg quantile_args[] = { { "x", false }, { "q", false }, { 0 } };
 
+static const quern__call_arg bins_args[] = { { "x", false }, { "bins", false }, { 0 } };
+static const quern__call_arg sorted_args[] = { { "sorted_sequence", false },
+                                               { "values", false },
+                                               { 0 } };
+static const quern__field side_fields[] = { { "side", QUERN__F_TEXT, "\"left\"" }, { 0 } };
+
 #define ROW(ID, NAME, FIELDS, CALL, ARGS, EXTRA) \
     QUERN__OPERATION_ROW(ID, NAME, "numpy", FIELDS, CALL, ARGS, EXTRA)
 ROW(sort, "Sort", last_axis, sort, quern__args_x, 0);
@@ -228,3 +264,5 @@ ROW(percentile, "Percentile", quantile_fields, quantile, quantile_args, 100);
 ROW(median, "Median", quern__fields_axis_keepdims, quantile, quern__args_x, 0);
 QUERN__OPERATION_ROW(in_top_k, "InTopK", "math", in_top_fields, in_top_k, in_top_args, 0);
 QUERN__OPERATION_ROW(top_k, "TopK", "math", top_fields, top_k, quern__args_x, 0);
+ROW(digitize, "Digitize", NULL, digitize, bins_args, 0);
+ROW(searchsorted, "SearchSorted", side_fields, searchsorted, sorted_args, 0);

@@ -23,6 +23,21 @@
 #define COS          cosf
 #define LOG1P_OF     log1pf
 #define ERF          erff
+#define TAN          tanf
+#define ASIN         asinf
+#define ACOS         acosf
+#define ATAN         atanf
+#define SINH         sinhf
+#define COSH         coshf
+#define ASINH        asinhf
+#define ACOSH        acoshf
+#define ATANH        atanhf
+#define CBRT         cbrtf
+#define EXP2         exp2f
+#define ERFC         erfcf
+#define ATAN2        atan2f
+#define FMOD         fmodf
+#define NEXTAFTER    nextafterf
 
 /* Normal distribution function at x, with e = exp(-x x / 2). erfc(z) = t q(t) exp(-z z), t = 1 / (1
  * + 0.4 z). The polynomial q has a relative error of 1.3e-7 for z >= 0. The derivative of gelu uses
@@ -37,6 +52,7 @@ static inline __attribute__((always_inline)) float below(float x, float e)
     return x < 0 ? half : 1 - half;
 }
 #include "ops/gradients_of_functions.h"
+#include "ops/special_functions.h"
 
 /* ---- unary functions ---- */
 

@@ -22,6 +22,10 @@ int quern__picture_check(quern__layer *layer, const quern_shape *in, int n, quer
  * it, as Keras's RandomCrop does. */
 enum { QUERN__WHOLE, QUERN__CENTRE, QUERN__CUT };
 int quern__resizing_build(quern__layer *layer, const quern_shape *in, int n, quern_error *err);
+/* The largest part of an image with the target's aspect ratio, rounded as in Keras, and its start;
+ * with `pad`, the smallest enclosing one. */
+void quern__aspect_part(const int64_t in[2], const int64_t out[2], bool pad, int64_t part[2],
+                        int64_t start[2]);
 /* Adds the weights of one axis, (in, out), as a constant; the second function resizes an axis with
  * them. */
 int quern__resizing_weights(quern__layer *layer, const char *how, bool antialias, int64_t in,

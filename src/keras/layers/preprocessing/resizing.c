@@ -129,10 +129,8 @@ static int fill_weights(const char *how, bool antialias, float *w, int64_t in, i
 
 /* ---- the region that is resized ---- */
 
-/* The largest region with the target's aspect ratio, rounded as in Keras, and its start; with
- * `pad`, the smallest enclosing one. */
-static void part_of(const int64_t in[2], const int64_t out[2], bool pad, int64_t part[2],
-                    int64_t start[2])
+void quern__aspect_part(const int64_t in[2], const int64_t out[2], bool pad, int64_t part[2],
+                        int64_t start[2])
 {
     for (int k = 0; k < 2; k++) {
         int64_t fits = (int64_t)((float)(in[1 - k] * out[k]) / (float)out[1 - k]);
@@ -171,7 +169,7 @@ static plan plan_of(const quern__layer *l, const quern_shape *s)
             q.start[k] = (q.in[k] - q.out[k]) / 2;
         }
     else if (l->kind->extra || q.pad || flag(l, "crop_to_aspect_ratio"))
-        part_of(q.in, q.out, q.pad, q.part, q.start);
+        quern__aspect_part(q.in, q.out, q.pad, q.part, q.start);
     if (l->kind->extra == QUERN__CUT)
         for (int k = 0; k < 2; k++)
             q.part[k] = q.out[k] < q.in[k] - q.start[k] ? q.out[k] : q.in[k] - q.start[k];
