@@ -281,9 +281,9 @@ static int plan_fit(budgeting *b, bool always, quern_error *err)
     if (status < 0)
         return status;
     b->now = quern__process_now();
+    b->size = quern__model_bytes(b->m);
     if (quern__memory_short()) /* values that could not be read would be 0 */
         return quern__fail(err, QUERN_NOMEM, "plan", "out of memory");
-    b->size = quern__model_bytes(b->m);
     p->weights = b->size.weights;
     p->optimizer = b->size.optimizer;
     size_t arena = quern__model_arena_bytes(b->m); /* of an earlier run; this run reuses it */
