@@ -76,8 +76,8 @@ static bool grow_inner(quern__layer *l)
     return inner != NULL;
 }
 
-quern__variable *quern__layer_weight(quern__layer *l, const char *name, const quern_shape *shape,
-                                     const char *initializer, quern_error *err)
+quern__variable *quern__layer_weight_of(quern__layer *l, const char *name, const quern_shape *shape,
+                                        json_t *initializer, const char *role, quern_error *err)
 {
     char path[256];
     snprintf(path, sizeof path, "%s/%s", l->name, name);
@@ -89,9 +89,8 @@ quern__variable *quern__layer_weight(quern__layer *l, const char *name, const qu
     if (l->room)
         *l->room -= bytes;
     quern__variable *v = quern__variable_new(path, QUERN_FLOAT32, shape, l->trainable, err);
-    json_t *spec = json_object_get(l->config, initializer);
-    if (v && spec && !l->unfilled &&
-        quern__initialize(spec, v, l->seed + (uint64_t)l->n_weights, err) < 0) {
+    if (v && initializer && !l->unfilled &&
+        quern__initialize(initializer, v, l->seed + (uint64_t)l->n_weights, err) < 0) {
         quern__variable_free(v);
         return NULL;
     }
@@ -100,14 +99,21 @@ quern__variable *quern__layer_weight(quern__layer *l, const char *name, const qu
         quern__variable_free(v);
         return NULL;
     }
-    if (v)
-        snprintf(l->places[l->n_weights], sizeof *l->places, "vars/%d", l->n_weights);
     if (v) {
+        snprintf(l->places[l->n_weights], sizeof *l->places, "vars/%d", l->n_weights);
         l->options[l->n_weights] = l->config;
-        snprintf(l->roles[l->n_weights], sizeof *l->roles, "%.*s", (int)strcspn(initializer, "_"),
-                 initializer);
+        snprintf(l->roles[l->n_weights], sizeof *l->roles, "%s", role);
     }
     return v ? l->weights[l->n_weights++] = v : NULL;
+}
+
+quern__variable *quern__layer_weight(quern__layer *l, const char *name, const quern_shape *shape,
+                                     const char *initializer, quern_error *err)
+{
+    char role[sizeof *l->roles];
+    snprintf(role, sizeof role, "%.*s", (int)strcspn(initializer, "_"), initializer);
+    return quern__layer_weight_of(l, name, shape, json_object_get(l->config, initializer), role,
+                                  err);
 }
 
 quern__layer *quern__layer_inside(quern__layer *l, json_t *spec, const char *name, quern_error *err)
@@ -157,8 +163,10 @@ static int join_weights(quern__layer *l, quern__layer *inner, const char *part, 
         l->weights[k] = inner->weights[i];
         l->options[k] = inner->options[i];
         memcpy(l->roles[k], inner->roles[i], sizeof *l->roles);
-        if ((size_t)snprintf(l->places[k], sizeof *l->places, "%s/%s", part, inner->places[i]) >=
-            sizeof *l->places)
+        if (!*inner->places[i]) /* files do not store it */
+            *l->places[k] = 0;
+        else if ((size_t)snprintf(l->places[k], sizeof *l->places, "%s/%s", part,
+                                  inner->places[i]) >= sizeof *l->places)
             status = quern__fail(err, QUERN_UNSUPPORTED, l->name,
                                  "the paths of its weights are too long");
     }

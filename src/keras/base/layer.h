@@ -46,6 +46,14 @@ typedef struct quern__context {
     quern__id out[QUERN__MAX_RESULTS], mask_out[QUERN__MAX_RESULTS];
 } quern__context;
 
+/* The kernel of a layer that can have LoRA (lora.c); the table of an Embedding is such a kernel. A
+ * file stores base + factor a b as the kernel, and not a and b. */
+typedef struct quern__kernel_weights {
+    quern__variable *base, *bias; /* bias NULL: none */
+    quern__variable *a, *b;       /* LoRA's matrices; NULL: none */
+    double factor;                /* lora_alpha / lora_rank */
+} quern__kernel_weights;
+
 struct quern__layer;
 /* How the layers Sequential and Functional, whose object is a model, are built, called and freed.
  * The blueprint of module model gives it to its layers, because this module does not know models. */
@@ -66,10 +74,10 @@ typedef struct quern__layer {
     quern__variable **weights; /* in Keras's order */
     char (*roles)[32];         /* by weight: "kernel" for kernel_initializer, kernel_regularizer,
                                   kernel_constraint */
-    char (
-        *places)[160]; /* by weight: its path in a file, below the layer: "vars/0", "cell/vars/0" */
-    json_t **options;  /* by weight: the config with its regularizer and constraint; borrowed */
-    int n_inner, depth;          /* depth: number of layers that enclose this one */
+    char (*places)[160]; /* by weight: its path in a file, below the layer: "vars/0", "cell/vars/0";
+                          "": files do not store it, it is zeros when the others are read */
+    json_t **options;    /* by weight: the config with its regularizer and constraint; borrowed */
+    int n_inner, depth;  /* depth: number of layers that enclose this one */
     struct quern__layer **inner; /* inner layers of a wrapper or nested model */
     bool owned_by_wrapper;       /* an inner layer: the wrapper owns its weights */
     bool weight_written_twice; /* files store the first weight, which an inner layer has, as vars/0
@@ -79,6 +87,7 @@ typedef struct quern__layer {
                                                           not weights */
     int n_constants;
     quern__variable *constants[4];  /* numbers of the config that nodes read; not weights */
+    quern__kernel_weights kernel;   /* of a layer that quern__kernel_build built */
     quern_shape in[QUERN_MAX_RANK]; /* input shapes at build */
     const int *arguments;           /* during build: as in quern__context */
     int n_in;
@@ -105,6 +114,11 @@ int quern__layer_build(quern__layer *layer, const quern_shape *in, int n_in, uin
 quern__variable *quern__layer_weight(quern__layer *layer, const char *name,
                                      const quern_shape *shape, const char *initializer,
                                      quern_error *err);
+/* The same with the object of the initializer (NULL: zeros), and the role, which selects the
+ * regularizer and the constraint. */
+quern__variable *quern__layer_weight_of(quern__layer *layer, const char *name,
+                                        const quern_shape *shape, json_t *initializer,
+                                        const char *role, quern_error *err);
 /* Sets `trainable` of a layer and its inner layers, in the config too. Statistics such as moving
  * means are never trained. */
 void quern__layer_set_trainable(quern__layer *layer, bool on);
@@ -162,6 +176,38 @@ quern__variable *quern__layer_state(quern__layer *layer, quern__graph *g, int k,
                                     const quern_shape *shape);
 /* During a call: adds one more output with its mask (0: none). */
 void quern__layer_result(quern__layer *layer, quern__id value, quern__id mask);
+
+/* ---- lora.c: kernels with LoRA ---- */
+
+/* How a layer creates its kernel and bias. */
+typedef struct quern__kernel_form {
+    const char *name; /* "kernel": also the role */
+    quern_shape shape;
+    quern_shape initial; /* the shape that the initializer sees; rank 0: `shape` */
+    quern_shape bias;    /* rank 0: none */
+    bool alpha;          /* lora_alpha counts; false: Keras builds the layer with factor 1 */
+} quern__kernel_form;
+
+/* The arguments of LoRA, which a config without it does not have. */
+#define QUERN__LORA_FIELDS \
+    { "lora_rank", QUERN__F_INT, "null" }, { "lora_alpha", QUERN__F_NUMBER, "null" }
+
+/* During build: adds the weights: kernel, bias, and the two matrices of LoRA, which freezes the
+ * kernel. */
+int quern__kernel_build(quern__layer *layer, const quern__kernel_form *form, quern_error *err);
+/* During a call: the kernel, with LoRA's product added. */
+quern__id quern__layer_kernel(const quern__layer *layer, quern__graph *g);
+/* During a call: y plus the bias. */
+quern__id quern__layer_biased(const quern__layer *layer, quern__graph *g, quern__id y);
+/* What a file stores for weight v of the layer or of an inner layer, when it is not v: new in
+ * *stored; otherwise NULL. */
+int quern__layer_stored(const quern__layer *layer, const quern__variable *v,
+                        quern__variable **stored, quern_error *err);
+/* The weights of the layer and its inner layers that a file does not store exactly, one by one: the
+ * *i-th; a number too large becomes smaller by their number. Returns borrowed; NULL: no more. */
+quern__variable *quern__layer_inexact(const quern__layer *layer, int *i);
+/* Removes the arguments of LoRA from a config without it, as Keras writes it. */
+void quern__lora_config(json_t *config);
 
 /* ---- string_lookup.c: layers with a vocabulary ---- */
 

@@ -158,24 +158,19 @@ static int einsum_build(quern__layer *l, const quern_shape *in, int n, quern_err
     int status = read_equation(l, in, &e, err);
     if (status < 0)
         return status;
-    quern_shape matrix = { .rank = 2,
-                           .dims = { gather(&e, e.w, e.x, true, rows),
-                                     gather(&e, e.w, e.x, false, columns) } },
-                bias = { 0 };
-    quern__variable *v = quern__layer_weight(l, "kernel", &matrix, "kernel_initializer", err);
-    if (!v)
-        return QUERN_NOMEM;
-    v->shape = shape_of(&e, e.w); /* the initializer sees a matrix */
-    if (!axes)
-        return QUERN_OK;
-    size_t first = strcspn(e.y, axes);
-    for (const char *c = axes; *c; c++)
+    quern__kernel_form form = { .name = "kernel",
+                                .shape = shape_of(&e, e.w),
+                                .initial = { .rank = 2,
+                                             .dims = { gather(&e, e.w, e.x, true, rows),
+                                                       gather(&e, e.w, e.x, false, columns) } },
+                                .alpha = true };
+    for (const char *c = axes; c && *c; c++)
         if (!strchr(e.y, *c) || *c == e.y[0])
             return quern__fail(err, QUERN_INVALID, l->name,
                                "bias_axes '%s' are not all axes of the output", axes);
-    for (const char *c = e.y + first; *c; c++)
-        bias.dims[bias.rank++] = strchr(axes, *c) ? e.size[(unsigned char)*c] : 1;
-    return quern__layer_weight(l, "bias", &bias, "bias_initializer", err) ? QUERN_OK : QUERN_NOMEM;
+    for (const char *c = axes ? e.y + strcspn(e.y, axes) : ""; *c; c++)
+        form.bias.dims[form.bias.rank++] = strchr(axes, *c) ? e.size[(unsigned char)*c] : 1;
+    return quern__kernel_build(l, &form, err);
 }
 
 /* Transposes input and kernel to matrices, multiplies, and transposes the result. */
@@ -202,11 +197,10 @@ static ID einsum_call(quern__layer *l, quern__graph *g, const ID *in, int n, boo
         ;
     rows.dims[rows.rank++] = inner;
     ID a = quern__reshape(g, ordered(g, in[0], e.x, x), &rows);
-    ID b = quern__reshape(g, ordered(g, quern__graph_variable(g, l->weights[0]), e.w, w), &matrix);
+    ID b = quern__reshape(g, ordered(g, quern__layer_kernel(l, g), e.w, w), &matrix);
     ID result = ordered(g, quern__reshape(g, quern__matmul(g, a, b, false, false), &out), y, e.y);
-    if (l->n_weights > 1)
-        result = quern__add2(g, result, quern__graph_variable(g, l->weights[1]));
-    return quern__activation(g, json_object_get(l->config, "activation"), result);
+    return quern__activation(g, json_object_get(l->config, "activation"),
+                             quern__layer_biased(l, g, result));
 }
 
 /* ---- Dot ---- */
@@ -274,6 +268,7 @@ static const quern__field einsum_fields[] = { { "equation", QUERN__F_TEXT, NULL 
                                               { "activation", QUERN__F_ACTIVATION, "\"linear\"" },
                                               { "bias_axes", QUERN__F_TEXT, "null" },
                                               QUERN__KERNEL_AND_BIAS_FIELDS,
+                                              QUERN__LORA_FIELDS,
                                               { 0 } };
 static const quern__field dot_fields[] = { { "axes", QUERN__F_ANY, NULL },
                                            { "normalize", QUERN__F_BOOL, "false" },
