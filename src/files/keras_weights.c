@@ -123,22 +123,6 @@ int quern__weights_write(const quern_model *m, const char *beside, quern__image 
 
 /* ---- reading ---- */
 
-int quern__h5_read_variable(quern__h5 *h, uint64_t object, const char *where, quern__variable *v,
-                            quern_error *err)
-{
-    quern__h5_set set;
-    char want[96], got[96];
-    int status = quern__h5_dataset(h, object, &set, err);
-    if (status < 0)
-        return status;
-    if (!quern_shape_equal(&set.shape, &v->shape))
-        return quern__fail(err, QUERN_SHAPE, where, "weight %s has shape %s, expected %s", v->path,
-                           quern_shape_text(&set.shape, got, sizeof got),
-                           quern_shape_text(&v->shape, want, sizeof want));
-    quern_tensor out = { .dtype = v->dtype, .shape = v->shape, .data = quern__variable_numbers(v) };
-    return quern__h5_read(h, &set, &out, err);
-}
-
 /* Reads a variable from its path; a missing one is an error. */
 static int read_one(visitor *v, const char *path, quern__variable *of, const char *name,
                     quern_error *err)

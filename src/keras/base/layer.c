@@ -266,7 +266,9 @@ int quern__layer_build(quern__layer *l, const quern_shape *in, int n_in, uint64_
     for (int i = 0; i < l->n_in; i++)
         l->in[i] = in[i];
     l->trainable = true; /* moving statistics are marked when they are created */
-    int status = l->kind->build ? l->kind->build(l, in, n_in, err) : QUERN_OK;
+    int status = quern__refuse_quantized(l, err);
+    if (status >= 0 && l->kind->build)
+        status = l->kind->build(l, in, n_in, err);
     l->trainable = trainable;
     for (int i = 0; i < l->n_weights; i++)
         if (l->options[i] == l->config) /* a weight of this layer, not of an inner layer */

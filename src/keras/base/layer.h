@@ -7,6 +7,7 @@
 #ifndef QUERN__LAYER_H
 #define QUERN__LAYER_H
 
+#include "keras/base/layer_kernel.h"
 #include "keras/registry/class.h"
 
 enum {
@@ -45,14 +46,6 @@ typedef struct quern__context {
     int n_out;
     quern__id out[QUERN__MAX_RESULTS], mask_out[QUERN__MAX_RESULTS];
 } quern__context;
-
-/* The kernel of a layer that can have LoRA (lora.c); the table of an Embedding is such a kernel. A
- * file stores base + factor a b as the kernel, and not a and b. */
-typedef struct quern__kernel_weights {
-    quern__variable *base, *bias; /* bias NULL: none */
-    quern__variable *a, *b;       /* LoRA's matrices; NULL: none */
-    double factor;                /* lora_alpha / lora_rank */
-} quern__kernel_weights;
 
 struct quern__layer;
 /* How the layers Sequential and Functional, whose object is a model, are built, called and freed.
@@ -176,38 +169,6 @@ quern__variable *quern__layer_state(quern__layer *layer, quern__graph *g, int k,
                                     const quern_shape *shape);
 /* During a call: adds one more output with its mask (0: none). */
 void quern__layer_result(quern__layer *layer, quern__id value, quern__id mask);
-
-/* ---- lora.c: kernels with LoRA ---- */
-
-/* How a layer creates its kernel and bias. */
-typedef struct quern__kernel_form {
-    const char *name; /* "kernel": also the role */
-    quern_shape shape;
-    quern_shape initial; /* the shape that the initializer sees; rank 0: `shape` */
-    quern_shape bias;    /* rank 0: none */
-    bool alpha;          /* lora_alpha counts; false: Keras builds the layer with factor 1 */
-} quern__kernel_form;
-
-/* The arguments of LoRA, which a config without it does not have. */
-#define QUERN__LORA_FIELDS \
-    { "lora_rank", QUERN__F_INT, "null" }, { "lora_alpha", QUERN__F_NUMBER, "null" }
-
-/* During build: adds the weights: kernel, bias, and the two matrices of LoRA, which freezes the
- * kernel. */
-int quern__kernel_build(quern__layer *layer, const quern__kernel_form *form, quern_error *err);
-/* During a call: the kernel, with LoRA's product added. */
-quern__id quern__layer_kernel(const quern__layer *layer, quern__graph *g);
-/* During a call: y plus the bias. */
-quern__id quern__layer_biased(const quern__layer *layer, quern__graph *g, quern__id y);
-/* What a file stores for weight v of the layer or of an inner layer, when it is not v: new in
- * *stored; otherwise NULL. */
-int quern__layer_stored(const quern__layer *layer, const quern__variable *v,
-                        quern__variable **stored, quern_error *err);
-/* The weights of the layer and its inner layers that a file does not store exactly, one by one: the
- * *i-th; a number too large becomes smaller by their number. Returns borrowed; NULL: no more. */
-quern__variable *quern__layer_inexact(const quern__layer *layer, int *i);
-/* Removes the arguments of LoRA from a config without it, as Keras writes it. */
-void quern__lora_config(json_t *config);
 
 /* ---- string_lookup.c: layers with a vocabulary ---- */
 

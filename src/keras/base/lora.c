@@ -1,4 +1,4 @@
-/* lora: kernels with low-rank adaptation (LoRA). The kernel is frozen, and two small matrices a and
+/* lora: kernels, and their low-rank adaptation (LoRA). The kernel is frozen, and two small matrices a and
  * b are trained: the layer computes with kernel + (alpha / rank) a b. Files of Keras have that sum
  * as the kernel, and the matrices start again from zeros (keras.src.layers: save_own_variables). */
 #include "keras/keras.h"
@@ -22,8 +22,7 @@ static quern__variable *add_matrix(quern__layer *l, const quern__kernel_form *fo
     return v;
 }
 
-/* Freezes the kernel and adds the matrices, if the config has a rank. */
-static int build_lora(quern__layer *l, const quern__kernel_form *form, quern_error *err)
+int quern__lora_build(quern__layer *l, const quern__kernel_form *form, quern_error *err)
 {
     char constraint[64];
     int64_t rank = quern__config_int(l->config, "lora_rank"), last = form->shape.rank - 1;
@@ -42,7 +41,6 @@ static int build_lora(quern__layer *l, const quern__kernel_form *form, quern_err
         json_object_set_new(l->config, "lora_alpha", json_integer(rank));
     a.dims[last] = rank;
     l->kernel.factor = alpha / (double)rank;
-    l->kernel.base->trainable = false;
     l->kernel.a = add_matrix(l, form, "a", &a, "he_uniform", err);
     l->kernel.b = l->kernel.a ? add_matrix(l, form, "b", &b, "zeros", err) : NULL;
     return l->kernel.b ? QUERN_OK : QUERN_NOMEM;
@@ -50,8 +48,11 @@ static int build_lora(quern__layer *l, const quern__kernel_form *form, quern_err
 
 int quern__kernel_build(quern__layer *l, const quern__kernel_form *form, quern_error *err)
 {
-    char initializer[64];
+    char initializer[64], mode[32];
     snprintf(initializer, sizeof initializer, "%.40s_initializer", form->name);
+    l->kernel.shape = form->shape;
+    if (form->shared && quern__quantization(json_object_get(l->config, "dtype"), mode, sizeof mode))
+        return quern__quantized_build(l, form, mode, err);
     l->kernel.base = quern__layer_weight(
         l, form->name, form->initial.rank ? &form->initial : &form->shape, initializer, err);
     if (!l->kernel.base)
@@ -60,7 +61,10 @@ int quern__kernel_build(quern__layer *l, const quern__kernel_form *form, quern_e
     if (form->bias.rank &&
         !(l->kernel.bias = quern__layer_weight(l, "bias", &form->bias, "bias_initializer", err)))
         return QUERN_NOMEM;
-    return build_lora(l, form, err);
+    int status = quern__lora_build(l, form, err);
+    if (l->kernel.a)
+        l->kernel.base->trainable = false;
+    return status;
 }
 
 /* (…, n) as a matrix with n columns. */
@@ -70,17 +74,21 @@ static quern_shape as_rows(const quern_shape *s)
     return (quern_shape){ .rank = 2, .dims = { quern_shape_count(s) / columns, columns } };
 }
 
-quern__id quern__layer_kernel(const quern__layer *l, quern__graph *g)
+quern__id quern__kernel_delta(const quern__layer *l, quern__graph *g)
 {
     const quern__kernel_weights *k = &l->kernel;
-    quern__id base = quern__graph_variable(g, k->base);
     if (!k->a)
-        return base;
+        return 0;
     quern_shape rows = as_rows(&k->a->shape);
     quern__id product = quern__matmul(g, quern__reshape(g, quern__graph_variable(g, k->a), &rows),
                                       quern__graph_variable(g, k->b), false, false);
-    return quern__add2(g, base,
-                       quern__scale(g, quern__reshape(g, product, &k->base->shape), k->factor));
+    return quern__scale(g, quern__reshape(g, product, &k->shape), k->factor);
+}
+
+quern__id quern__layer_kernel(const quern__layer *l, quern__graph *g)
+{
+    quern__id base = quern__graph_variable(g, l->kernel.base);
+    return l->kernel.a ? quern__add2(g, base, quern__kernel_delta(l, g)) : base;
 }
 
 quern__id quern__layer_biased(const quern__layer *l, quern__graph *g, quern__id y)
@@ -111,12 +119,28 @@ static quern__variable *merged(const quern__kernel_weights *k, quern_error *err)
     return out;
 }
 
+/* The same for one weight of a quantized kernel: whole numbers, scales or zeros. */
+static int requantized(const quern__kernel_weights *k, const quern__variable *v,
+                       quern__variable **stored, quern_error *err)
+{
+    quern__variable *all[3] = { NULL };
+    int status = quern__requantize(k, all, err), which = v == k->base ? 0 : v == k->scale ? 1 : 2;
+    for (int i = 0; i < 3; i++)
+        if (i != which || status < 0)
+            quern__variable_free(all[i]);
+    *stored = status < 0 ? NULL : all[which];
+    return status;
+}
+
 int quern__layer_stored(const quern__layer *l, const quern__variable *v, quern__variable **stored,
                         quern_error *err)
 {
     *stored = NULL;
-    if (l->kernel.a && v == l->kernel.base)
-        return (*stored = merged(&l->kernel, err)) ? QUERN_OK : QUERN_NOMEM;
+    const quern__kernel_weights *k = &l->kernel;
+    if (k->a && v == k->base && !k->bits)
+        return (*stored = merged(k, err)) ? QUERN_OK : QUERN_NOMEM;
+    if (k->a && k->bits && (v == k->base || v == k->scale || v == k->zero))
+        return requantized(k, v, stored, err);
     int status = QUERN_OK;
     for (int i = 0; i < l->n_inner && status >= 0 && !*stored; i++)
         status = quern__layer_stored(l->inner[i], v, stored, err);
@@ -125,8 +149,9 @@ int quern__layer_stored(const quern__layer *l, const quern__variable *v, quern__
 
 quern__variable *quern__layer_inexact(const quern__layer *l, int *i)
 {
-    quern__variable *own[] = { l->kernel.base, l->kernel.a, l->kernel.b };
-    int n = l->kernel.a ? (int)(sizeof own / sizeof *own) : 0;
+    quern__variable *own[] = { l->kernel.base, l->kernel.a, l->kernel.b, l->kernel.scale,
+                               l->kernel.zero };
+    int n = l->kernel.a ? 3 + (l->kernel.scale != NULL) + (l->kernel.zero != NULL) : 0;
     if (*i < n)
         return own[*i];
     *i -= n;
@@ -136,10 +161,12 @@ quern__variable *quern__layer_inexact(const quern__layer *l, int *i)
     return v;
 }
 
-void quern__lora_config(json_t *config)
+void quern__kernel_config(json_t *config)
 {
-    if (!json_is_null(json_object_get(config, "lora_rank")))
-        return;
-    json_object_del(config, "lora_rank");
-    json_object_del(config, "lora_alpha");
+    static const char *const own[] = { "lora_rank", "lora_alpha", "quantization_config" };
+    if (json_is_null(json_object_get(config, "lora_rank")))
+        json_object_set_new(config, "lora_alpha", json_null());
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+        if (json_is_null(json_object_get(config, own[i])))
+            json_object_del(config, own[i]);
 }

@@ -14,7 +14,9 @@ static int dense_build(quern__layer *l, const quern_shape *in, int n, quern_erro
         return quern__fail(err, QUERN_SHAPE, l->name, "inputs %s do not have a fixed last axis",
                            quern_shape_text(in, text, sizeof text));
     quern__kernel_form form = { .name = "kernel",
-                                .shape = { .rank = 2, .dims = { width, units } } };
+                                .shape = { .rank = 2, .dims = { width, units } },
+                                .shared = 1,
+                                .rows = true };
     if (quern__config_bool(l->config, "use_bias"))
         form.bias = (quern_shape){ .rank = 1, .dims = { units } };
     return quern__kernel_build(l, &form, err);
@@ -23,9 +25,11 @@ static int dense_build(quern__layer *l, const quern_shape *in, int n, quern_erro
 static quern__id dense_call(quern__layer *l, quern__graph *g, const quern__id *in, int n,
                             bool training)
 {
-    (void)n, (void)training;
+    (void)n;
     quern__id y =
-        quern__layer_biased(l, g, quern__matmul(g, in[0], quern__layer_kernel(l, g), false, false));
+        quern__kernel_product(l, g, in[0], quern__kernel_numbers(l, g), quern__kernel_scales(l, g),
+                              quern__kernel_delta(l, g), training);
+    y = quern__layer_biased(l, g, y);
     return quern__activation(g, json_object_get(l->config, "activation"), y);
 }
 
@@ -34,5 +38,6 @@ static const quern__field dense_fields[] = { { "units", QUERN__F_INT, NULL },
                                              { "use_bias", QUERN__F_BOOL, "true" },
                                              QUERN__KERNEL_AND_BIAS_FIELDS,
                                              QUERN__LORA_FIELDS,
+                                             QUERN__QUANTIZATION_FIELD,
                                              { 0 } };
 QUERN__LAYER_ROW(dense, "Dense", "", dense_fields, dense_build, dense_call, PASSES);
