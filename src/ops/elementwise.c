@@ -32,6 +32,7 @@ static double below(double x, double e)
     return 0.5 * (1 + erf(x * 0.7071067811865476));
 }
 #include "gradients_of_functions.h"
+#include "rounding_of_functions.h"
 
 static const char *const unary_names[] = {
 #define UNARY(NAME, text, ...) text,
@@ -138,6 +139,12 @@ static void unary_gradient(quern__graph *g, const quern__node *node, const quern
     if (copy.attr.i[0] == QUERN__SIGN || copy.attr.i[0] == QUERN__ROUND ||
         copy.attr.i[0] == QUERN__FINITE)
         return;
+    if (copy.attr.i[0] == QUERN__FLOAT8 || copy.attr.i[0] == QUERN__BRAIN) {
+        dx[0] = quern__graph_fail(g, QUERN_UNSUPPORTED,
+                                  "%s: training with rounding to %s is not in this version",
+                                  copy.scope, quern__unary_name((int)copy.attr.i[0]));
+        return;
+    }
     if (copy.attr.i[0] == QUERN__AFFINE) {
         dx[0] = quern__scale(g, dy[0], copy.attr.f[0]);
         return;

@@ -9,7 +9,8 @@
 #define MODELS QUERN_TEST_DATA "/keras_ops/models/"
 
 static char folder[64];
-static const char *const models[] = { "int8_words", "int4_words", "int4_groups", "int4_channels" };
+static const char *const models[] = { "int8_words", "int4_words", "int4_groups", "int4_channels",
+                                      "float8_dense" };
 
 static quern_model *opened(const char *path)
 {
@@ -81,14 +82,37 @@ static void other_quantizations_are_refused(void **state)
                   "the quantization 'gptq/4/128' is not in this version");
     check_refused("dense 2", "int4/0_from_float32", "block_size must be at least 1, or -1");
     check_refused("dense 2", "int4/x_from_float32", "the quantization 'int4/x' is not");
+    check_refused("embedding 4 2", "float8_from_float32", "the quantization 'float8' is not");
     check_refused("dropout 0.2", "int8_from_float32",
                   "Dropout with the quantization 'int8' is not in this version");
+}
+
+static void float8_is_not_trained(void **state)
+{
+    quern_error err = { 0 };
+    float x[12] = { 0 }, y[6] = { 0 };
+    quern_model *m = opened(MODELS "float8_dense/model.keras");
+    quern_tensor in = { .dtype = QUERN_FLOAT32,
+                        .shape = { .rank = 2, .dims = { 2, 6 } },
+                        .data = x },
+                 out = { .dtype = QUERN_FLOAT32,
+                         .shape = { .rank = 2, .dims = { 2, 3 } },
+                         .data = y };
+    quern_generator *g = quern_array_generator(&in, 1, &out, 1, NULL, NULL);
+    (void)state;
+    CHECK_OK(quern_compile(m, "sgd", "mse", NULL, &err), err);
+    assert_null(quern_fit_generator(m, g, &(quern_fit_opts){ .epochs = 1 }, &err));
+    if (!strstr(err.text, "training with rounding to"))
+        fail_msg("%s: %s", err.where, err.text);
+    quern_generator_free(g);
+    quern_model_free(m);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(all_formats_have_the_same_numbers),
-                                        cmocka_unit_test(other_quantizations_are_refused) };
+                                        cmocka_unit_test(other_quantizations_are_refused),
+                                        cmocka_unit_test(float8_is_not_trained) };
     snprintf(folder, sizeof folder, "/tmp/quern-quantized-XXXXXX");
     if (!mkdtemp(folder))
         return 1;

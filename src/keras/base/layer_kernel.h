@@ -5,7 +5,8 @@
  * and not a and b.
  *
  * A quantized kernel has whole numbers, in memory as float32, and scales. The dtype policy of the
- * layer says how: "int8", "int4" or "int4/BLOCK". */
+ * layer says how: "int8", "int4" or "int4/BLOCK". A "float8" kernel has numbers that the call rounds
+ * (float8_kernel.c). */
 #ifndef QUERN__LAYER_KERNEL_H
 #define QUERN__LAYER_KERNEL_H
 
@@ -19,6 +20,7 @@ typedef struct quern__kernel_weights {
     int bits;                       /* 8 or 4: quantized; 0: base has the numbers themselves */
     quern__variable *scale;         /* number = base / scale, or with zeros (base - zero) * scale */
     quern__variable *zero, *groups; /* int4 with blocks: zeros, and the group of each index */
+    quern__variable *of_float8;     /* float8: the scale of the inputs; `scale` is that of base */
     /* The element of `scale` for an element of base: the sum over its axes of (index / by) * step. */
     int64_t by[QUERN_MAX_RANK], step[QUERN_MAX_RANK];
     bool of_inputs;            /* inputs are quantized as well */
@@ -56,6 +58,9 @@ struct quern__layer;
 /* During build: adds the weights: kernel, bias, the two matrices of LoRA, scales. */
 int quern__kernel_build(struct quern__layer *layer, const quern__kernel_form *form,
                         quern_error *err);
+/* The same for a layer that is not quantized. */
+int quern__float_build(struct quern__layer *layer, const quern__kernel_form *form,
+                       quern_error *err);
 /* During a call: LoRA's product in the shape of the kernel; 0: none. */
 quern__id quern__kernel_delta(const struct quern__layer *layer, quern__graph *g);
 /* During a call of a layer that is not quantized: the kernel with LoRA's product. */
@@ -94,6 +99,16 @@ quern__id quern__kernel_product(const struct quern__layer *layer, quern__graph *
                                 bool training);
 /* During a call: the rows of a table, with LoRA. */
 quern__id quern__kernel_rows(const struct quern__layer *layer, quern__graph *g, quern__id ids);
+
+/* ---- float8_kernel.c ---- */
+
+/* Adds the weights of a layer whose policy has the mode float8. */
+int quern__float8_build(struct quern__layer *layer, const quern__kernel_form *form,
+                        quern_error *err);
+/* During a call: x rounded to float8 with that scale. */
+quern__id quern__float8_rounded(quern__graph *g, quern__id x, quern__variable *scale);
+/* During a call: the bias, which Keras rounds to bfloat16. */
+quern__id quern__float8_bias(const struct quern__layer *layer, quern__graph *g);
 
 /* ---- requantize.c ---- */
 

@@ -48,11 +48,20 @@ int quern__lora_build(quern__layer *l, const quern__kernel_form *form, quern_err
 
 int quern__kernel_build(quern__layer *l, const quern__kernel_form *form, quern_error *err)
 {
-    char initializer[64], mode[32];
-    snprintf(initializer, sizeof initializer, "%.40s_initializer", form->name);
+    char mode[32];
     l->kernel.shape = form->shape;
-    if (form->shared && quern__quantization(json_object_get(l->config, "dtype"), mode, sizeof mode))
-        return quern__quantized_build(l, form, mode, err);
+    if (!form->shared ||
+        !quern__quantization(json_object_get(l->config, "dtype"), mode, sizeof mode))
+        return quern__float_build(l, form, err);
+    if (!strcmp(mode, "float8") && form->rows)
+        return quern__float8_build(l, form, err);
+    return quern__quantized_build(l, form, mode, err);
+}
+
+int quern__float_build(quern__layer *l, const quern__kernel_form *form, quern_error *err)
+{
+    char initializer[64];
+    snprintf(initializer, sizeof initializer, "%.40s_initializer", form->name);
     l->kernel.base = quern__layer_weight(
         l, form->name, form->initial.rank ? &form->initial : &form->shape, initializer, err);
     if (!l->kernel.base)
@@ -93,7 +102,11 @@ quern__id quern__layer_kernel(const quern__layer *l, quern__graph *g)
 
 quern__id quern__layer_biased(const quern__layer *l, quern__graph *g, quern__id y)
 {
-    return l->kernel.bias ? quern__add2(g, y, quern__graph_variable(g, l->kernel.bias)) : y;
+    if (!l->kernel.bias)
+        return y;
+    return quern__add2(g, y,
+                       l->kernel.of_float8 ? quern__float8_bias(l, g)
+                                           : quern__graph_variable(g, l->kernel.bias));
 }
 
 /* ---- files ---- */

@@ -203,6 +203,8 @@ quern__id quern__kernel_numbers(const quern__layer *l, quern__graph *g)
 {
     const quern__kernel_weights *k = &l->kernel;
     quern__id base = quern__graph_variable(g, k->base), numbers;
+    if (k->of_float8)
+        return quern__float8_rounded(g, base, k->scale);
     if (k->bits != 4)
         return base;
     quern__id scale = quern__graph_variable(g, k->scale);
@@ -246,7 +248,9 @@ quern__id quern__kernel_product(const quern__layer *l, quern__graph *g, quern__i
     quern__id inputs = x, of_rows = 0;
     if (!x || !numbers)
         return 0;
-    if (k->of_inputs)
+    if (k->of_float8)
+        inputs = quern__float8_rounded(g, x, k->of_float8);
+    else if (k->of_inputs)
         inputs = quantize_inputs(k, g, x, training, &of_rows);
     else if (delta && !scales) {
         numbers = quern__add2(g, numbers, delta);
