@@ -92,10 +92,21 @@ int quern__h5_write_text(quern__h5_file *f, const char *path, const char *name, 
 int quern__h5_write_texts(quern__h5_file *f, const char *path, const char *name,
                           const char *const *list, int n, quern_error *err);
 
-/* Reads a dataset into a variable of the same shape. */
+/* ---- stored_weights.c: variables in the form in which files store them ---- */
+
+/* The dtype and shape in files, without numbers. */
+quern_tensor quern__stored_form(const quern__variable *v);
+/* The same with the numbers, which quern__stored_free frees. */
+int quern__stored_numbers(quern__variable *v, quern_tensor *out, quern_error *err);
+void quern__stored_free(const quern__variable *v, quern_tensor *t);
+/* Reads a dataset of that form into a variable. */
 struct quern__h5;
+struct quern__h5_set;
+int quern__stored_read(struct quern__h5 *h, const struct quern__h5_set *set, const char *where,
+                       quern__variable *v, quern_error *err);
 int quern__h5_read_variable(struct quern__h5 *h, uint64_t object, const char *where,
                             quern__variable *v, quern_error *err);
+
 /* Writes model.weights.h5 to a file or into memory, and reads it into the model. Reading loses the
  * content of `bytes`, whose pages are freed once they are read. */
 int quern__weights_write(const quern_model *m, const char *beside, quern__image *image,

@@ -295,15 +295,20 @@ int quern__h5_write_variable(quern__h5_file *f, const char *path, quern__variabl
     quern__h5_node *node = at_path(f, path, false, err);
     if (!node)
         return QUERN_NOMEM;
-    quern__shape_bytes(&v->shape, v->dtype, &bytes);
+    quern_tensor t;
+    int status = quern__stored_numbers(v, &t, err);
+    if (status < 0)
+        return status;
+    quern__shape_bytes(&t.shape, t.dtype, &bytes);
     uint64_t at = bytes ? quern__h5_place(&f->out, bytes) : UINT64_MAX;
     if (bytes)
-        quern__h5_put(&f->out, at, quern__variable_numbers(v), bytes);
-    add_space(&space, v->shape.rank, v->shape.dims);
-    if (v->dtype == QUERN_FLOAT32)
+        quern__h5_put(&f->out, at, t.data, bytes);
+    quern__stored_free(v, &t);
+    add_space(&space, t.shape.rank, t.shape.dims);
+    if (t.dtype == QUERN_FLOAT32)
         add_float(&type);
     else
-        add_integer(&type, v->dtype == QUERN_INT64 ? 8 : 4, true);
+        add_integer(&type, quern_dtype_size(t.dtype), true);
     quern__h5_add(&fill, 0x01020202, 8); /* fill value: zeros, allocated at creation */
     quern__h5_add(&layout, 0x0103, 2);   /* contiguous layout */
     quern__h5_add(&layout, at, 8);

@@ -20,6 +20,26 @@ typedef struct visitor {
     bool no_rate; /* the file does not have the learning rate of the optimizer */
 } visitor;
 
+/* Visits weight i of a layer at `place` below the group of the layer. */
+static int visit_weight(visitor *v, const quern__layer *l, int i, const char *group,
+                        const char *place, quern_error *err)
+{
+    char path[512];
+    size_t bytes;
+    quern__variable *own = l->weights[i], *stored = NULL;
+    snprintf(path, sizeof path, "%s/%s", group, place);
+    if (!*place) { /* files do not store it */
+        if (v->from && quern__shape_bytes(&own->shape, own->dtype, &bytes))
+            memset(quern__variable_numbers(own), 0, bytes);
+        return QUERN_OK;
+    }
+    int status = v->to ? quern__layer_stored(l, own, &stored, err) : QUERN_OK;
+    if (status >= 0)
+        status = v->fn(v, path, stored ? stored : own, NULL, err);
+    quern__variable_free(stored);
+    return status;
+}
+
 /* Visits the group and the weights of a layer; those of a nested model belong to its layers. */
 static int visit_layer(void *user, quern__layer *l, const char *group, quern_error *err)
 {
@@ -27,14 +47,10 @@ static int visit_layer(void *user, quern__layer *l, const char *group, quern_err
     char path[512];
     snprintf(path, sizeof path, "%s/vars", group);
     int status = v->fn(v, path, NULL, l->name, err);
-    if (status >= 0 && l->weight_written_twice) {
-        snprintf(path, sizeof path, "%s/vars/0", group);
-        status = v->fn(v, path, l->weights[0], NULL, err);
-    }
-    for (int i = 0; status >= 0 && i < l->n_weights && !l->kind->model; i++) {
-        snprintf(path, sizeof path, "%s/%s", group, l->places[i]);
-        status = v->fn(v, path, l->weights[i], NULL, err);
-    }
+    if (status >= 0 && l->weight_written_twice)
+        status = visit_weight(v, l, 0, group, "vars/0", err);
+    for (int i = 0; status >= 0 && i < l->n_weights && !l->kind->model; i++)
+        status = visit_weight(v, l, i, group, l->places[i], err);
     for (int p = 0; status >= 0 && quern__layer_idf(l) && p < 1 + quern__layer_is_text(l); p++) {
         snprintf(path, sizeof path, "%s%s/vars/idf_weights", group, p ? "/_lookup_layer" : "");
         status = v->fn(v, path, quern__layer_idf(l), NULL, err);
@@ -111,22 +127,6 @@ int quern__weights_write(const quern_model *m, const char *beside, quern__image 
 }
 
 /* ---- reading ---- */
-
-int quern__h5_read_variable(quern__h5 *h, uint64_t object, const char *where, quern__variable *v,
-                            quern_error *err)
-{
-    quern__h5_set set;
-    char want[96], got[96];
-    int status = quern__h5_dataset(h, object, &set, err);
-    if (status < 0)
-        return status;
-    if (!quern_shape_equal(&set.shape, &v->shape))
-        return quern__fail(err, QUERN_SHAPE, where, "weight %s has shape %s, expected %s", v->path,
-                           quern_shape_text(&set.shape, got, sizeof got),
-                           quern_shape_text(&v->shape, want, sizeof want));
-    quern_tensor out = { .dtype = v->dtype, .shape = v->shape, .data = quern__variable_numbers(v) };
-    return quern__h5_read(h, &set, &out, err);
-}
 
 /* Reads a variable from its path; a missing one is an error. */
 static int read_one(visitor *v, const char *path, quern__variable *of, const char *name,

@@ -204,7 +204,7 @@ static bool merges(json_t *spec)
 
 /* What occurs anywhere in a model of Keras 2. */
 typedef struct found {
-    bool masks, merges, hard_sigmoid;
+    bool masks, merges, hard_sigmoid, local;
 } found;
 
 static void look(json_t *v, found *f)
@@ -215,6 +215,8 @@ static void look(json_t *v, found *f)
     f->masks =
         f->masks || quern__is_class(v, "Masking") || json_is_true(json_object_get(v, "mask_zero"));
     f->merges = f->merges || merges(v);
+    f->local = f->local || quern__is_class(v, "LocallyConnected1D") ||
+               quern__is_class(v, "LocallyConnected2D");
     f->hard_sigmoid = f->hard_sigmoid || (text && !strcmp(text, "keras2_hard_sigmoid"));
     json_array_foreach(v, k, item) look(item, f);
     json_object_foreach(v, key, item) look(item, f);
@@ -242,6 +244,9 @@ void quern__legacy_finish(json_t *model)
         quern__warn("layers that merge masked values follow Keras 2; Keras 3 cannot open the model "
                     "when it is saved here");
     }
+    if (f.local)
+        quern__warn("LocallyConnected layers are those of Keras 2; Keras 3 cannot open the model "
+                    "when it is saved here");
     if (f.hard_sigmoid)
         quern__warn("hard_sigmoid is that of Keras 2, clip(0.2 x + 0.5, 0, 1); when the model is "
                     "saved here, Keras 3 opens "

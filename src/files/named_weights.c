@@ -184,41 +184,42 @@ static int array_missing(const named_file *f, const char *name, quern_error *err
     return status;
 }
 
+static bool is_matrix(const quern__variable *v)
+{
+    return v->shape.rank == 2 && v->dtype == QUERN_FLOAT32 && !v->stored;
+}
+
+/* Reads the transpose of a matrix. */
+static int read_transposed(quern__h5 *h, const quern__h5_set *set, const char *where,
+                           quern__variable *v, quern_error *err)
+{
+    quern_shape shape = { .rank = 2, .dims = { v->shape.dims[1], v->shape.dims[0] } };
+    if (!is_matrix(v))
+        return quern__fail(err, QUERN_SHAPE, where, "%.100s is not a matrix that can be transposed",
+                           v->path);
+    quern__variable *turned = quern__variable_new(v->path, QUERN_FLOAT32, &shape, false, err);
+    int status = turned ? quern__stored_read(h, set, where, turned, err) : QUERN_NOMEM;
+    if (status >= 0)
+        transpose(quern__variable_numbers(v), turned->data, shape.dims[0], shape.dims[1]);
+    quern__variable_free(turned);
+    return status;
+}
+
 /* Reads one array into a weight, transposed where the map says so. */
 static int read_named(const named_file *f, quern__variable *v, const char *name, bool transposed,
                       quern_error *err)
 {
-    char want[96], got[96], *bytes;
+    char *bytes;
     quern__h5_set set;
     size_t limit;
-    quern_shape shape = v->shape;
     quern__shape_bytes(&v->shape, QUERN_FLOAT64, &limit);
     int status = find(f, name, limit + 65536, &set, &bytes, err);
+    quern__h5 h = { .where = f->path };
     if (status == QUERN_END)
         return array_missing(f, name, err);
-    if (status >= 0 && transposed && (shape.rank != 2 || v->dtype != QUERN_FLOAT32))
-        status = quern__fail(err, QUERN_SHAPE, f->path,
-                             "%.100s is not a matrix that can be transposed", v->path);
-    if (transposed) {
-        shape.dims[0] = v->shape.dims[1];
-        shape.dims[1] = v->shape.dims[0];
-    }
-    if (status >= 0 && !quern_shape_equal(&set.shape, &shape))
-        status = quern__fail(err, QUERN_SHAPE, f->path, "%.100s has shape %s, expected %s", name,
-                             quern_shape_text(&set.shape, got, sizeof got),
-                             quern_shape_text(&shape, want, sizeof want));
-    void *to = quern__variable_numbers(v),
-         *turned =
-             status >= 0 && transposed ? quern__alloc((size_t)set.count * sizeof(float) + 1) : NULL;
-    if (status >= 0 && transposed && !turned)
-        status = quern__fail_memory(err, (size_t)set.count * sizeof(float));
-    quern_tensor out = { .dtype = v->dtype, .shape = shape, .data = turned ? turned : to };
-    quern__h5 h = { .where = f->path };
     if (status >= 0)
-        status = quern__h5_read(&h, &set, &out, err);
-    if (status >= 0 && turned)
-        transpose(to, turned, shape.dims[0], shape.dims[1]);
-    quern__free(turned);
+        status = transposed ? read_transposed(&h, &set, f->path, v, err)
+                            : quern__stored_read(&h, &set, f->path, v, err);
     quern__free(bytes);
     return status;
 }
@@ -304,7 +305,7 @@ static int write_all(const quern_model *m, const char *path, int kind, const cha
         if (status < 0 || !transposed)
             continue;
         quern_shape shape = { .rank = 2, .dims = { v[i]->shape.dims[1], v[i]->shape.dims[0] } };
-        if (v[i]->shape.rank != 2 || v[i]->dtype != QUERN_FLOAT32)
+        if (!is_matrix(v[i]))
             status = quern__fail(err, QUERN_SHAPE, map,
                                  "%.100s is not a matrix that can be transposed", v[i]->path);
         else if (!(turned[i] = quern__variable_new(v[i]->path, QUERN_FLOAT32, &shape, false, err)))

@@ -56,18 +56,22 @@ int quern__npz_write(const char *path, quern__variable *const *v, const char *co
     int status = all ? QUERN_OK : quern__fail_memory(err, (size_t)n * sizeof *all);
     for (int i = 0; i < n && status >= 0; i++) {
         uint8_t head[256];
-        size_t bytes, length = quern__npy_write(&v[i]->shape, v[i]->dtype, head);
+        quern_tensor t;
+        if ((status = quern__stored_numbers(v[i], &t, err)) < 0)
+            break;
+        size_t bytes, length = quern__npy_write(&t.shape, t.dtype, head);
         snprintf(own, sizeof own, "%.690s.npy", names[i]);
-        quern__shape_bytes(&v[i]->shape, v[i]->dtype, &bytes);
+        quern__shape_bytes(&t.shape, t.dtype, &bytes);
         all[i] = (quern__member){ .name = quern__strdup(own),
                                   .bytes = quern__alloc(length + bytes),
                                   .n = length + bytes };
-        if (!all[i].name || !all[i].bytes) {
+        if (!all[i].name || !all[i].bytes)
             status = quern__fail_memory(err, length + bytes);
-            break;
+        else {
+            memcpy(all[i].bytes, head, length);
+            memcpy(all[i].bytes + length, t.data, bytes);
         }
-        memcpy(all[i].bytes, head, length);
-        memcpy(all[i].bytes + length, quern__variable_numbers(v[i]), bytes);
+        quern__stored_free(v[i], &t);
     }
     if (status >= 0)
         status = quern__archive_write(path, all, n, err);

@@ -111,13 +111,17 @@ int quern__safetensors_write(const char *path, quern__variable *const *v, const 
     size_t at = 0, bytes, length;
     for (int i = 0; i < n; i++) {
         json_t *shape = json_array();
-        for (int k = 0; k < v[i]->shape.rank; k++)
-            json_array_append_new(shape, json_integer(v[i]->shape.dims[k]));
-        quern__shape_bytes(&v[i]->shape, v[i]->dtype, &bytes);
+        quern_tensor t = quern__stored_form(v[i]);
+        for (int k = 0; k < t.shape.rank; k++)
+            json_array_append_new(shape, json_integer(t.shape.dims[k]));
+        quern__shape_bytes(&t.shape, t.dtype, &bytes);
         json_object_set_new(header, names[i],
                             json_pack("{s:s, s:o, s:[I,I]}", "dtype",
-                                      v[i]->dtype == QUERN_INT64 ? "I64" : "F32", "shape", shape,
-                                      "data_offsets", (json_int_t)at, (json_int_t)(at + bytes)));
+                                      t.dtype == QUERN_INT64  ? "I64"
+                                      : t.dtype == QUERN_INT8 ? "I8"
+                                                              : "F32",
+                                      "shape", shape, "data_offsets", (json_int_t)at,
+                                      (json_int_t)(at + bytes)));
         at += bytes;
     }
     char *text = quern__json_text(header, JSON_COMPACT), *all;
@@ -131,13 +135,15 @@ int quern__safetensors_write(const char *path, quern__variable *const *v, const 
         memset(all + 8, ' ', length);
         memcpy(all + 8, text, strlen(text));
     }
-    if (all)
-        for (int i = 0; i < n; i++) {
-            json_t *place = json_object_get(json_object_get(header, names[i]), "data_offsets");
-            quern__shape_bytes(&v[i]->shape, v[i]->dtype, &bytes);
-            memcpy(all + 8 + length + json_integer_value(json_array_get(place, 0)),
-                   quern__variable_numbers(v[i]), bytes);
-        }
+    for (int i = 0; i < n && status >= 0; i++) {
+        json_t *place = json_object_get(json_object_get(header, names[i]), "data_offsets");
+        quern_tensor t;
+        if ((status = quern__stored_numbers(v[i], &t, err)) < 0)
+            break;
+        quern__shape_bytes(&t.shape, t.dtype, &bytes);
+        memcpy(all + 8 + length + json_integer_value(json_array_get(place, 0)), t.data, bytes);
+        quern__stored_free(v[i], &t);
+    }
     if (status >= 0)
         status = quern__file_write(path, all, 8 + length + at, err);
     quern__free(all);

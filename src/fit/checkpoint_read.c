@@ -9,8 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { most_bytes = 1 << 30 }; /* of run.bin */
-
 /* Number of bytes in a hexadecimal text; -1: not hexadecimal. */
 static int64_t bytes_of_hex(json_t *v, uint8_t *out)
 {
@@ -67,7 +65,7 @@ static int read_checkpoint(const char *path, taken *t, quern_error *err)
     *t = (taken){ .members = { { .name = "config.json", .limit = QUERN__MOST_JSON },
                                { .name = "model.weights.h5" },
                                { .name = QUERN__RUN_JSON, .limit = QUERN__MOST_JSON },
-                               { .name = QUERN__RUN_BYTES, .limit = most_bytes } } };
+                               { .name = QUERN__RUN_BYTES, .limit = QUERN__MOST_BYTES } } };
     int status = quern__archive_read(path, t->members, 4, QUERN__MOST_BYTES, err);
     if (status >= 0) {
         t->config =

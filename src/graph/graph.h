@@ -13,11 +13,16 @@
 /* Id of a value; 0: none. */
 typedef int32_t quern__id;
 
+/* Files store an array in its dtype; as int8; or as int4, two numbers of the last axis in a byte,
+ * the first in the low half. */
+enum { QUERN__STORED_AS_IS, QUERN__STORED_INT8, QUERN__STORED_INT4 };
+
 /* An array that persists between steps: a weight, an optimizer slot, a counter, a metric total. The
  * model owns it. */
 typedef struct quern__variable {
     char *path; /* "dense/kernel"; unique in the model */
     int32_t dtype;
+    int32_t stored; /* how files store whole numbers of a float32 array, QUERN__STORED_… */
     bool trainable;
     bool learned;   /* trained when its layer is trainable; the layer sets it */
     bool optimizer; /* a slot or counter of the optimizer, not a weight of a layer */

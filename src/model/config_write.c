@@ -67,6 +67,7 @@ static json_t *layer_json(const quern__layer *l)
         quern__layer_inline_vocabulary(l, config);
     if (json_is_null(json_object_get(config, "activity_regularizer")))
         json_object_del(config, "activity_regularizer");
+    quern__kernel_config(config);
     if (quern__same_name(l->kind->name, "InputLayer")) {
         json_object_del(config, "trainable");
         json_object_del(config, "batch_size");

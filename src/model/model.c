@@ -272,3 +272,12 @@ quern__variable *quern__model_run_variable(quern_model *m, int i)
             v = state_of(m->b->nodes[k].layer, &i);
     return v;
 }
+
+quern__variable *quern__model_inexact_variable(const quern_model *m, int i)
+{
+    quern__variable *v = NULL;
+    for (int k = 0; k < m->b->n && !v; k++)
+        if (!m->b->nodes[k].again)
+            v = quern__layer_inexact(m->b->nodes[k].layer, &i);
+    return v;
+}

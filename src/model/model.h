@@ -184,6 +184,9 @@ void quern__model_read_logs(const quern_model *m, double *logs);
 /* The i-th variable of a run that is neither a weight nor an optimizer slot: metric totals and
  * layer states. NULL: no more. Training must be prepared. */
 quern__variable *quern__model_run_variable(quern_model *m, int i);
+/* The i-th weight that a model file does not store exactly, because it stores the sum of a kernel
+ * and its LoRA matrices. NULL: no more. */
+quern__variable *quern__model_inexact_variable(const quern_model *m, int i);
 /* Whether a higher value of log entry i is better. */
 bool quern__model_log_rises(const quern_model *m, int i);
 quern__variable *quern__model_variable(const quern_model *m, int i);
@@ -213,9 +216,10 @@ bool quern__model_in_use(const quern_model *m);
 /* Whether the metric totals belong to an epoch that is not complete, or to its validation. */
 void quern__model_set_totals_in_use(quern_model *m, bool in_use);
 bool quern__model_totals_in_use(const quern_model *m);
-/* The array of quern__model_run_variable and its bytes; NULL: no more. */
+/* The arrays that a checkpoint has besides the model file, and their bytes: those of
+ * quern__model_run_variable, then those of quern__model_inexact_variable. NULL: no more. */
 void *quern__model_run_array(quern_model *m, int i, size_t *bytes);
-/* Saves these arrays to `kept`, or restores them (`back`). Returns their bytes; `kept` NULL: only
+/* Saves the arrays of quern__model_run_variable to `kept`, or restores them (`back`). Returns their bytes; `kept` NULL: only
  * that. */
 size_t quern__model_copy_totals(quern_model *m, char *kept, bool back);
 /* The sum of the losses since quern__model_reset, of which the log `loss` is the mean. */

@@ -30,7 +30,14 @@ quern__model_size quern__model_bytes(const quern_model *m)
         s.optimizer += variable_bytes(v);
         written += quern__shape_bytes(&v->shape, v->dtype, &bytes) ? bytes : 0;
     }
+    size_t inexact = 0, largest = 0;
+    for (int i = 0; (v = quern__model_inexact_variable(m, i)) != NULL; i++) {
+        bytes = variable_bytes(v);
+        inexact += bytes; /* in a checkpoint a second time */
+        largest = bytes > largest ? bytes : largest;
+    }
     s.writing = n * of_variable + of_libraries + quern__process_now().files / 4;
+    s.writing += inexact + 4 * largest; /* the largest: the sum, quantized again */
     s.image = written + s.writing;
     return s;
 }

@@ -59,8 +59,13 @@ bool quern__model_totals_in_use(const quern_model *m) { return m->sums; }
 
 void *quern__model_run_array(quern_model *m, int i, size_t *bytes)
 {
+    int n = 0;
     quern__variable *v = quern__model_run_variable(m, i);
-    return v && quern__shape_bytes(&v->shape, v->dtype, bytes) ? v->data : NULL;
+    while (!v && quern__model_run_variable(m, n))
+        n++;
+    if (!v)
+        v = quern__model_inexact_variable(m, i - n);
+    return v && quern__shape_bytes(&v->shape, v->dtype, bytes) ? quern__variable_numbers(v) : NULL;
 }
 
 size_t quern__model_copy_totals(quern_model *m, char *kept, bool back)

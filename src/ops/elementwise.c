@@ -54,6 +54,7 @@ static double below(double x, double e)
     return 0.5 * (1 + erf(x * 0.7071067811865476));
 }
 #include "gradients_of_functions.h"
+#include "rounding_of_functions.h"
 #include "special_functions.h"
 
 static const char *const unary_names[] = {
@@ -172,6 +173,12 @@ static void unary_gradient(quern__graph *g, const quern__node *node, const quern
     }
     if (copy.attr.i[0] == QUERN__TO_FLOAT16 || copy.attr.i[0] == QUERN__TO_BFLOAT16) {
         dx[0] = quern__unary_of(g, (int)copy.attr.i[0], dy[0]); /* the gradient has that type too */
+        return;
+    }
+    if (copy.attr.i[0] == QUERN__FLOAT8) {
+        dx[0] = quern__graph_fail(g, QUERN_UNSUPPORTED,
+                                  "%s: training with rounding to %s is not in this version",
+                                  copy.scope, quern__unary_name((int)copy.attr.i[0]));
         return;
     }
     if (copy.attr.i[0] == QUERN__AFFINE) {

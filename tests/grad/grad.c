@@ -214,7 +214,8 @@ static quern__id rows_moved(quern__graph *g, quern__id x, quern__id other, int f
 static bool is_step(int f)
 {
     return f == QUERN__SIGN || f == QUERN__ROUND || f == QUERN__FINITE || f == QUERN__SIGNBIT ||
-           f == QUERN__TO_FLOAT16 || f == QUERN__TO_BFLOAT16 || f == QUERN__BIT_NOT;
+           f == QUERN__TO_FLOAT16 || f == QUERN__TO_BFLOAT16 || f == QUERN__BIT_NOT ||
+           f == QUERN__FLOAT8;
 }
 
 static void gradients_are_right(void **state)

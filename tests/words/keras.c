@@ -237,13 +237,19 @@ static void write_name(quern__text *out, words_names *all, const words_module *m
     }
 }
 
+/* Layers of Keras 2 that files have and Keras 3 does not. */
+static bool is_of_keras_2(const quern__class *row)
+{
+    return !strcmp(row->name, "LocallyConnected1D") || !strcmp(row->name, "LocallyConnected2D");
+}
+
 /* Every row of the module has a name in Keras. */
 static void check_rows(const words_names *all, const words_module *m)
 {
     for (const quern__class *const *row = m->group < 0 ? NULL
                                                        : quern__classes((quern__group)m->group);
          row && *row; row++) {
-        bool named = !words_belongs(*row, m);
+        bool named = !words_belongs(*row, m) || is_of_keras_2(*row);
         for (int i = 0; i < all->n && !named; i++)
             named = all->names[i].module && !strcmp(all->names[i].module, m->module) &&
                     row_of(m, all->names[i].own) == *row;

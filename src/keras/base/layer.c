@@ -84,8 +84,8 @@ static bool grow_inner(quern__layer *l)
     return inner != NULL;
 }
 
-quern__variable *quern__layer_weight(quern__layer *l, const char *name, const quern_shape *shape,
-                                     const char *initializer, quern_error *err)
+quern__variable *quern__layer_weight_of(quern__layer *l, const char *name, const quern_shape *shape,
+                                        json_t *initializer, const char *role, quern_error *err)
 {
     char path[256];
     snprintf(path, sizeof path, "%s/%s", l->name, name);
@@ -98,9 +98,8 @@ quern__variable *quern__layer_weight(quern__layer *l, const char *name, const qu
         *l->room -= bytes;
     quern__variable *v = quern__variable_new(path, QUERN_FLOAT32, shape, l->trainable, err);
     /* the initial content, unless a file provides it */
-    json_t *spec = json_object_get(l->config, initializer);
-    if (v && spec && !l->unfilled &&
-        quern__initialize(spec, v, l->seed + (uint64_t)l->n_weights, err) < 0) {
+    if (v && initializer && !l->unfilled &&
+        quern__initialize(initializer, v, l->seed + (uint64_t)l->n_weights, err) < 0) {
         quern__variable_free(v);
         return NULL;
     }
@@ -109,14 +108,21 @@ quern__variable *quern__layer_weight(quern__layer *l, const char *name, const qu
         quern__variable_free(v);
         return NULL;
     }
-    if (v)
-        snprintf(l->places[l->n_weights], sizeof *l->places, "vars/%d", l->n_weights);
     if (v) {
+        snprintf(l->places[l->n_weights], sizeof *l->places, "vars/%d", l->n_weights);
         l->options[l->n_weights] = l->config;
-        snprintf(l->roles[l->n_weights], sizeof *l->roles, "%.*s", (int)strcspn(initializer, "_"),
-                 initializer);
+        snprintf(l->roles[l->n_weights], sizeof *l->roles, "%s", role);
     }
     return v ? l->weights[l->n_weights++] = v : NULL;
+}
+
+quern__variable *quern__layer_weight(quern__layer *l, const char *name, const quern_shape *shape,
+                                     const char *initializer, quern_error *err)
+{
+    char role[sizeof *l->roles];
+    snprintf(role, sizeof role, "%.*s", (int)strcspn(initializer, "_"), initializer);
+    return quern__layer_weight_of(l, name, shape, json_object_get(l->config, initializer), role,
+                                  err);
 }
 
 quern__layer *quern__layer_inside(quern__layer *l, json_t *spec, const char *name, quern_error *err)
@@ -166,8 +172,10 @@ static int join_weights(quern__layer *l, quern__layer *inner, const char *part, 
         l->weights[k] = inner->weights[i];
         l->options[k] = inner->options[i];
         memcpy(l->roles[k], inner->roles[i], sizeof *l->roles);
-        if ((size_t)snprintf(l->places[k], sizeof *l->places, "%s/%s", part, inner->places[i]) >=
-            sizeof *l->places)
+        if (!*inner->places[i]) /* files do not store it */
+            *l->places[k] = 0;
+        else if ((size_t)snprintf(l->places[k], sizeof *l->places, "%s/%s", part,
+                                  inner->places[i]) >= sizeof *l->places)
             status = quern__fail(err, QUERN_UNSUPPORTED, l->name,
                                  "the paths of its weights are too long");
     }
@@ -267,7 +275,9 @@ int quern__layer_build(quern__layer *l, const quern_shape *in, int n_in, uint64_
     for (int i = 0; i < l->n_in; i++)
         l->in[i] = in[i];
     l->trainable = true; /* moving statistics are marked when they are created */
-    int status = l->kind->build ? l->kind->build(l, in, n_in, err) : QUERN_OK;
+    int status = quern__refuse_quantized(l, err);
+    if (status >= 0 && l->kind->build)
+        status = l->kind->build(l, in, n_in, err);
     l->trainable = trainable;
     for (int i = 0; i < l->n_weights; i++)
         if (l->options[i] == l->config) /* a weight of this layer, not of an inner layer */
@@ -342,11 +352,6 @@ int quern__layer_place_of(const quern__layer *l, int n_in, const char *name)
     return -1;
 }
 
-quern__id quern__layer_mask(const quern__layer *l, int i)
-{
-    return l->context->masks ? l->context->masks[i] : 0;
-}
-
 bool quern__layer_flag(const quern__layer *l, const char *name)
 {
     return json_is_true(json_object_get(l->context->options, name));
@@ -384,34 +389,6 @@ quern__variable *quern__layer_state(quern__layer *l, quern__graph *g, int k,
     if (!at || !*at)
         quern__graph_fail(g, QUERN_NOMEM, "out of memory for the states of the layer");
     return at ? *at : NULL;
-}
-
-bool quern__layer_masks_all(const quern__layer *l)
-{
-    return json_is_true(json_object_get(l->config, "mask_all"));
-}
-
-/* The intersection of the masks; an input without a mask counts everywhere. */
-static quern__id common_mask(const quern__layer *l, quern__graph *g, int n)
-{
-    quern__id all = 0;
-    for (int i = 0; i < n; i++) {
-        quern__id own = quern__layer_mask(l, i);
-        all = !own || own == all ? all : !all ? own : quern__binary(g, QUERN__MINIMUM, all, own);
-    }
-    return all;
-}
-
-quern__id quern__layer_merged_mask(const quern__layer *l, quern__graph *g, int n_in)
-{
-    if (quern__layer_masks_all(l))
-        return common_mask(l, g, n_in);
-    quern__id any = n_in ? quern__layer_mask(l, 0) : 0;
-    for (int i = 1; i < n_in && any; i++) {
-        quern__id own = quern__layer_mask(l, i);
-        any = !own ? 0 : own == any ? any : quern__binary(g, QUERN__MAXIMUM, any, own);
-    }
-    return any;
 }
 
 /* Sets the mask of the first output by the rule of the row, unless the layer has set it. */

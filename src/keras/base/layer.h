@@ -7,6 +7,7 @@
 #ifndef QUERN__LAYER_H
 #define QUERN__LAYER_H
 
+#include "keras/base/layer_kernel.h"
 #include "keras/registry/class.h"
 
 enum {
@@ -68,10 +69,10 @@ typedef struct quern__layer {
     quern__variable **weights; /* in Keras's order */
     char (*roles)[32];         /* by weight: "kernel" for kernel_initializer, kernel_regularizer,
                                   kernel_constraint */
-    char (
-        *places)[160]; /* by weight: its path in a file, below the layer: "vars/0", "cell/vars/0" */
-    json_t **options;  /* by weight: the config with its regularizer and constraint; borrowed */
-    int n_inner, depth;          /* depth: number of layers that enclose this one */
+    char (*places)[160]; /* by weight: its path in a file, below the layer: "vars/0", "cell/vars/0";
+                          "": files do not store it, it is zeros when the others are read */
+    json_t **options;    /* by weight: the config with its regularizer and constraint; borrowed */
+    int n_inner, depth;  /* depth: number of layers that enclose this one */
     struct quern__layer **inner; /* inner layers of a wrapper or nested model */
     bool owned_by_wrapper;       /* an inner layer: the wrapper owns its weights */
     bool weight_written_twice; /* files store the first weight, which an inner layer has, as vars/0
@@ -82,6 +83,7 @@ typedef struct quern__layer {
     int n_constants;
     /* numbers of the config that nodes read, or matrices of resizing by size; not weights */
     quern__variable *constants[QUERN__MAX_CONSTANTS];
+    quern__kernel_weights kernel;   /* of a layer that quern__kernel_build built */
     quern_shape in[QUERN_MAX_RANK]; /* input shapes at build */
     const int *arguments;           /* during build: as in quern__context */
     int n_in;
@@ -109,6 +111,11 @@ int quern__layer_build(quern__layer *layer, const quern_shape *in, int n_in, uin
 quern__variable *quern__layer_weight(quern__layer *layer, const char *name,
                                      const quern_shape *shape, const char *initializer,
                                      quern_error *err);
+/* The same with the object of the initializer (NULL: zeros), and the role, which selects the
+ * regularizer and the constraint. */
+quern__variable *quern__layer_weight_of(quern__layer *layer, const char *name,
+                                        const quern_shape *shape, json_t *initializer,
+                                        const char *role, quern_error *err);
 /* Sets `trainable` of a layer and its inner layers, in the config too. Statistics such as moving
  * means are never trained. */
 void quern__layer_set_trainable(quern__layer *layer, bool on);

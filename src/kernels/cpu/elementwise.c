@@ -52,6 +52,7 @@ static inline __attribute__((always_inline)) float below(float x, float e)
     return x < 0 ? half : 1 - half;
 }
 #include "ops/gradients_of_functions.h"
+#include "ops/rounding_of_functions.h"
 #include "ops/special_functions.h"
 
 /* ---- unary functions ---- */

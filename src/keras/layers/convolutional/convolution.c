@@ -40,27 +40,22 @@ static int convolution_build(quern__layer *l, const quern_shape *in, int n, quer
         return quern__fail(err, QUERN_INVALID, l->name,
                            "%lld filters, %lld channels and %lld groups do not divide",
                            (long long)filters, (long long)width, (long long)groups);
-    quern_shape shape = { .rank = axes + 2 }, bias = { .rank = 1, .dims = { filters } };
+    quern__kernel_form form = { .name = "kernel", .shape = { .rank = axes + 2 }, .alpha = true };
     for (int a = 0; a < axes; a++)
-        if ((shape.dims[a] = quern__by_axis(l, "kernel_size", a, 0)) < 1)
+        if ((form.shape.dims[a] = quern__by_axis(l, "kernel_size", a, 0)) < 1)
             return quern__fail(err, QUERN_INVALID, l->name, "kernel_size must be at least 1");
-    shape.dims[axes] = transposed(l) ? filters : width / groups;
-    shape.dims[axes + 1] = transposed(l) ? width : filters;
-    if (!quern__layer_weight(l, "kernel", &shape, "kernel_initializer", err))
-        return QUERN_NOMEM;
-    if (quern__config_bool(l->config, "use_bias") &&
-        !quern__layer_weight(l, "bias", &bias, "bias_initializer", err))
-        return QUERN_NOMEM;
-    return QUERN_OK;
+    form.shape.dims[axes] = transposed(l) ? filters : width / groups;
+    form.shape.dims[axes + 1] = transposed(l) ? width : filters;
+    if (quern__config_bool(l->config, "use_bias"))
+        form.bias = (quern_shape){ .rank = 1, .dims = { filters } };
+    return quern__kernel_build(l, &form, err);
 }
 
 /* Adds the bias, restores the data format, and applies the activation. */
 static quern__id finished(const quern__layer *l, quern__graph *g, quern__id y)
 {
-    if (l->n_weights > 1)
-        y = quern__add2(g, y, quern__graph_variable(g, l->weights[1]));
     return quern__activation(g, json_object_get(l->config, "activation"),
-                             quern__channels_back(l, g, y));
+                             quern__channels_back(l, g, quern__layer_biased(l, g, y)));
 }
 
 /* Convolves each group of channels with its part of the kernel. */
@@ -81,7 +76,7 @@ static quern__id convolution_call(quern__layer *l, quern__graph *g, const quern_
                                   bool training)
 {
     int axes = l->kind->extra;
-    quern__id x = quern__channels_last(l, g, in[0]), w = quern__graph_variable(g, l->weights[0]);
+    quern__id x = quern__channels_last(l, g, in[0]), w = quern__layer_kernel(l, g);
     int64_t groups = quern__config_int(l->config, "groups");
     quern__frame f;
     (void)n, (void)training;
@@ -146,19 +141,18 @@ static quern__id transposed_call(quern__layer *l, quern__graph *g, const quern__
 #define OUTPUT_PADDING { "output_padding", QUERN__F_SIZES, "null" },
 #define LAST_FIELDS                                                                             \
     { "activation", QUERN__F_ACTIVATION, "\"linear\"" }, { "use_bias", QUERN__F_BOOL, "true" }, \
-        QUERN__KERNEL_AND_BIAS_FIELDS,                                                          \
-    {                                                                                           \
-        0                                                                                       \
-    }
-static const quern__field conv_fields[] = {
-    FIRST_FIELDS FORMAT DILATION{ "groups", QUERN__F_INT, "1" }, LAST_FIELDS
-};
+        QUERN__KERNEL_AND_BIAS_FIELDS
+static const quern__field conv_fields[] = { FIRST_FIELDS FORMAT DILATION{ "groups", QUERN__F_INT,
+                                                                          "1" },
+                                            LAST_FIELDS,
+                                            QUERN__LORA_FIELDS,
+                                            { 0 } };
 static const quern__field transpose_fields[] = {
-    FIRST_FIELDS OUTPUT_PADDING FORMAT DILATION LAST_FIELDS
+    FIRST_FIELDS OUTPUT_PADDING FORMAT DILATION LAST_FIELDS, { 0 }
 };
 /* Keras swaps these two arguments in three dimensions. */
 static const quern__field transpose3_fields[] = {
-    FIRST_FIELDS FORMAT OUTPUT_PADDING DILATION LAST_FIELDS
+    FIRST_FIELDS FORMAT OUTPUT_PADDING DILATION LAST_FIELDS, { 0 }
 };
 
 #define LAYER(ID_, NAME, ALIASES, FIELDS_, CALL, AXES)                    \

@@ -13,23 +13,23 @@ static int dense_build(quern__layer *l, const quern_shape *in, int n, quern_erro
     if (width < 1)
         return quern__fail(err, QUERN_SHAPE, l->name, "inputs %s do not have a fixed last axis",
                            quern_shape_text(in, text, sizeof text));
-    quern_shape kernel = { .rank = 2, .dims = { width, units } },
-                bias = { .rank = 1, .dims = { units } };
-    if (!quern__layer_weight(l, "kernel", &kernel, "kernel_initializer", err))
-        return QUERN_NOMEM;
-    if (quern__config_bool(l->config, "use_bias") &&
-        !quern__layer_weight(l, "bias", &bias, "bias_initializer", err))
-        return QUERN_NOMEM;
-    return QUERN_OK;
+    quern__kernel_form form = { .name = "kernel",
+                                .shape = { .rank = 2, .dims = { width, units } },
+                                .shared = 1,
+                                .rows = true };
+    if (quern__config_bool(l->config, "use_bias"))
+        form.bias = (quern_shape){ .rank = 1, .dims = { units } };
+    return quern__kernel_build(l, &form, err);
 }
 
 static quern__id dense_call(quern__layer *l, quern__graph *g, const quern__id *in, int n,
                             bool training)
 {
-    (void)n, (void)training;
-    quern__id y = quern__matmul(g, in[0], quern__graph_variable(g, l->weights[0]), false, false);
-    if (l->n_weights > 1)
-        y = quern__add2(g, y, quern__graph_variable(g, l->weights[1]));
+    (void)n;
+    quern__id y =
+        quern__kernel_product(l, g, in[0], quern__kernel_numbers(l, g), quern__kernel_scales(l, g),
+                              quern__kernel_delta(l, g), training);
+    y = quern__layer_biased(l, g, y);
     return quern__activation(g, json_object_get(l->config, "activation"), y);
 }
 
@@ -37,5 +37,7 @@ static const quern__field dense_fields[] = { { "units", QUERN__F_INT, NULL },
                                              { "activation", QUERN__F_ACTIVATION, "\"linear\"" },
                                              { "use_bias", QUERN__F_BOOL, "true" },
                                              QUERN__KERNEL_AND_BIAS_FIELDS,
+                                             QUERN__LORA_FIELDS,
+                                             QUERN__QUANTIZATION_FIELD,
                                              { 0 } };
 QUERN__LAYER_ROW(dense, "Dense", "", dense_fields, dense_build, dense_call, PASSES);

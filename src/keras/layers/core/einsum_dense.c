@@ -150,6 +150,67 @@ static ID ordered(quern__graph *g, ID x, const char *from, const char *to)
     return quern__transpose(g, x, order);
 }
 
+/* Inserts a number into a list at a place. */
+static void insert(int *list, int *n, int place, int number)
+{
+    place = place < *n ? place : *n;
+    memmove(list + place + 1, list + place, (size_t)(*n - place) * sizeof *list);
+    list[place] = number;
+    ++*n;
+}
+
+/* The axes of y that the operand `own` does not have. Returns their number. */
+static int free_axes(const equation *e, const char *own, int *list)
+{
+    int n = 0;
+    for (int i = 0; e->y[i]; i++)
+        if (!strchr(own, e->y[i]))
+            list[n++] = i;
+    return n;
+}
+
+/* Whether axis i of the kernel is summed. */
+static bool summed(const equation *e, int i) { return !strchr(e->y, e->w[i]); }
+
+/* The shape and steps of int8's scales, by the steps of keras.src.layers.core.einsum_dense: the
+ * kernel's axes in the order of the output; a summed axis has size 1 and takes the place of an axis
+ * that only the input has, the first ones first. */
+static void set_scales(const equation *e, quern__kernel_form *form)
+{
+    int order[2 * most], free[most], n = 0, used = 0, n_free = free_axes(e, e->x, free), place = 0;
+    for (const char *c = e->x; *c; c++) /* Keras's last place of the input remains */
+        if (!strchr(e->y, *c) && used < n_free)
+            place = free[used++];
+    n_free = free_axes(e, e->w, free);
+    used = 0;
+    for (const char *c = e->y; *c; c++)
+        if (strchr(e->w, *c))
+            order[n++] = (int)(strchr(e->w, *c) - e->w);
+    for (int i = 0; e->w[i]; i++)
+        if (summed(e, i)) {
+            form->shared |= 1u << i;
+            place = used < n_free ? free[used] : place;
+            used++;
+            insert(order, &n, place, i);
+        }
+    for (int k = used; k < n_free; k++)
+        insert(order, &n, free[k], -1);
+    for (int i = (int)strlen(e->w) - 1, k = used; i >= 0 && k > n_free; i--)
+        if (summed(e, i) && i < n) { /* more summed axes than places: Keras removes the last ones */
+            memmove(order + i, order + i + 1, (size_t)(--n - i) * sizeof *order);
+            k--;
+        }
+    int64_t step = 1;
+    for (int k = n - 1; k >= 0 && n <= QUERN_MAX_RANK; k--) {
+        bool own = order[k] >= 0 && !summed(e, order[k]);
+        form->scale.dims[k] = own ? form->shape.dims[order[k]] : 1;
+        if (own)
+            form->step[order[k]] = step;
+        step *= form->scale.dims[k];
+    }
+    form->scale.rank = n <= QUERN_MAX_RANK ? n : 0;
+}
+
 /* Adds the kernel, whose initializer sees a matrix, and the bias. */
 static int einsum_build(quern__layer *l, const quern_shape *in, int n, quern_error *err)
 {
@@ -160,24 +221,41 @@ static int einsum_build(quern__layer *l, const quern_shape *in, int n, quern_err
     int status = read_equation(l, in, &e, err);
     if (status < 0)
         return status;
-    quern_shape matrix = { .rank = 2,
-                           .dims = { gather(&e, e.w, e.x, true, rows),
-                                     gather(&e, e.w, e.x, false, columns) } },
-                bias = { 0 };
-    quern__variable *v = quern__layer_weight(l, "kernel", &matrix, "kernel_initializer", err);
-    if (!v)
-        return QUERN_NOMEM;
-    v->shape = shape_of(&e, e.w); /* the initializer sees a matrix */
-    if (!axes)
-        return QUERN_OK;
-    size_t first = strcspn(e.y, axes);
-    for (const char *c = axes; *c; c++)
+    quern__kernel_form form = { .name = "kernel",
+                                .shape = shape_of(&e, e.w),
+                                .initial = { .rank = 2,
+                                             .dims = { gather(&e, e.w, e.x, true, rows),
+                                                       gather(&e, e.w, e.x, false, columns) } },
+                                .alpha = true,
+                                .rows = true };
+    set_scales(&e, &form);
+    for (const char *c = axes; c && *c; c++)
         if (!strchr(e.y, *c) || *c == e.y[0])
             return quern__fail(err, QUERN_INVALID, l->name,
                                "bias_axes '%s' are not all axes of the output", axes);
-    for (const char *c = e.y + first; *c; c++)
-        bias.dims[bias.rank++] = strchr(axes, *c) ? e.size[(unsigned char)*c] : 1;
-    return quern__layer_weight(l, "bias", &bias, "bias_initializer", err) ? QUERN_OK : QUERN_NOMEM;
+    for (const char *c = axes ? e.y + strcspn(e.y, axes) : ""; *c; c++)
+        form.bias.dims[form.bias.rank++] = strchr(axes, *c) ? e.size[(unsigned char)*c] : 1;
+    return quern__kernel_build(l, &form, err);
+}
+
+/* A value in the shape of the kernel as a matrix (summed axes, others); 0 for 0. */
+static ID as_matrix(quern__graph *g, const equation *e, ID kernel)
+{
+    char w[2 * most + 1] = "";
+    quern_shape matrix = { .rank = 2, .dims = { gather(e, e->w, e->x, true, w) } };
+    matrix.dims[1] = gather(e, e->w, e->x, false, w);
+    return kernel ? quern__reshape(g, ordered(g, kernel, e->w, w), &matrix) : 0;
+}
+
+/* The scales of int8, which have the order of the output, by column of that matrix; 0 for 0. */
+static ID scale_columns(quern__graph *g, const equation *e, ID scales)
+{
+    char w[2 * most + 1] = "", y[2 * most + 1] = "";
+    quern_shape columns = { .rank = 1, .dims = { gather(e, e->w, e->x, false, w) } };
+    gather(e, e->y, e->w, true, y);
+    quern_shape own = shape_of(e, y);
+    return scales ? quern__reshape(g, ordered(g, quern__reshape(g, scales, &own), y, w), &columns)
+                  : 0;
 }
 
 /* Transposes input and kernel to matrices, multiplies, and transposes the result. */
@@ -187,7 +265,7 @@ static ID einsum_call(quern__layer *l, quern__graph *g, const ID *in, int n, boo
     quern_error err = { 0 };
     quern_shape s = *quern__shape_of(g, in[0]);
     char x[2 * most + 1] = "", w[2 * most + 1] = "", y[2 * most + 1] = "";
-    (void)n, (void)training;
+    (void)n;
     if (read_equation(l, &s, &e, &err) < 0)
         return quern__graph_fail(g, err.code, "%s", err.text);
     if (l->context->stepping && (s.rank < 3 || strchr(e.w, e.x[1]) || e.y[1] != e.x[1]))
@@ -196,19 +274,18 @@ static ID einsum_call(quern__layer *l, quern__graph *g, const ID *in, int n, boo
     strcpy(y, x);
     int64_t inner = gather(&e, e.w, e.x, true, w);
     strcat(x, w);
-    int64_t columns = gather(&e, e.w, e.x, false, w);
     gather(&e, e.w, e.x, false, y);
-    quern_shape rows = shape_of(&e, x), matrix = { .rank = 2, .dims = { inner, columns } },
-                out = shape_of(&e, y);
+    quern_shape rows = shape_of(&e, x), out = shape_of(&e, y);
     for (rows.rank = 0; strchr(e.y, x[rows.rank]) && x[rows.rank]; rows.rank++)
         ;
     rows.dims[rows.rank++] = inner;
     ID a = quern__reshape(g, ordered(g, in[0], e.x, x), &rows);
-    ID b = quern__reshape(g, ordered(g, quern__graph_variable(g, l->weights[0]), e.w, w), &matrix);
-    ID result = ordered(g, quern__reshape(g, quern__matmul(g, a, b, false, false), &out), y, e.y);
-    if (l->n_weights > 1)
-        result = quern__add2(g, result, quern__graph_variable(g, l->weights[1]));
-    return quern__activation(g, json_object_get(l->config, "activation"), result);
+    ID product = quern__kernel_product(l, g, a, as_matrix(g, &e, quern__kernel_numbers(l, g)),
+                                       scale_columns(g, &e, quern__kernel_scales(l, g)),
+                                       as_matrix(g, &e, quern__kernel_delta(l, g)), training);
+    ID result = ordered(g, quern__reshape(g, product, &out), y, e.y);
+    return quern__activation(g, json_object_get(l->config, "activation"),
+                             quern__layer_biased(l, g, result));
 }
 
 /* ---- Dot ---- */
@@ -276,6 +353,8 @@ static const quern__field einsum_fields[] = { { "equation", QUERN__F_TEXT, NULL 
                                               { "activation", QUERN__F_ACTIVATION, "\"linear\"" },
                                               { "bias_axes", QUERN__F_TEXT, "null" },
                                               QUERN__KERNEL_AND_BIAS_FIELDS,
+                                              QUERN__LORA_FIELDS,
+                                              QUERN__QUANTIZATION_FIELD,
                                               { 0 } };
 static const quern__field dot_fields[] = { { "axes", QUERN__F_ANY, NULL },
                                            { "normalize", QUERN__F_BOOL, "false" },

@@ -11,9 +11,8 @@ static int embedding_build(quern__layer *l, const quern_shape *in, int n, quern_
     if (table.dims[0] < 1 || table.dims[1] < 1 || table.dims[0] > 1 << 24)
         return quern__fail(err, QUERN_INVALID, l->name,
                            "input_dim and output_dim must be at least 1, input_dim at most 2^24");
-    return quern__layer_weight(l, "embeddings", &table, "embeddings_initializer", err)
-               ? QUERN_OK
-               : QUERN_NOMEM;
+    return quern__kernel_build(
+        l, &(quern__kernel_form){ .name = "embeddings", .shape = table, .shared = 2 }, err);
 }
 
 static quern__id embedding_call(quern__layer *l, quern__graph *g, const quern__id *in, int n,
@@ -23,7 +22,7 @@ static quern__id embedding_call(quern__layer *l, quern__graph *g, const quern__i
     if (quern__config_bool(l->config, "mask_zero"))
         l->context->mask_out[0] =
             quern__binary(g, QUERN__NOT_EQUAL, in[0], quern__graph_constant(g, 0, QUERN_FLOAT32));
-    return quern__gather(g, quern__graph_variable(g, l->weights[0]), in[0]);
+    return quern__kernel_rows(l, g, in[0]);
 }
 
 static const quern__field embedding_fields[] = {
@@ -34,7 +33,8 @@ static const quern__field embedding_fields[] = {
     { "embeddings_constraint", QUERN__F_CONSTRAINT, "null" },
     { "mask_zero", QUERN__F_BOOL, "false" },
     { "weights", QUERN__F_ONLY_DEFAULT, "null" },
-    { "lora_rank", QUERN__F_ONLY_DEFAULT, "null" },
+    QUERN__LORA_FIELDS,
+    QUERN__QUANTIZATION_FIELD,
     { 0 }
 };
 const quern__class quern__layer_embedding = { .group = QUERN__LAYER,

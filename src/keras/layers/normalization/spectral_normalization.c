@@ -44,6 +44,9 @@ static int spectral_build(quern__layer *l, const quern_shape *in, int n, quern_e
     if (!last || (strcmp(last, "/kernel") && strcmp(last, "/embeddings")))
         return quern__fail(err, QUERN_INVALID, l->name, "%s does not have a kernel",
                            inner->kind->name);
+    if (inner->kernel.bits || inner->kernel.a)
+        return quern__fail(err, QUERN_UNSUPPORTED, l->name,
+                           "a kernel that is quantized or has LoRA is not in this version");
     const quern_shape *kernel = &inner->weights[0]->shape;
     quern_shape row = { .rank = 2, .dims = { 1, kernel->dims[kernel->rank - 1] } };
     quern__variable *u = quern__layer_weight(l, "vector_u", &row, "", err);
