@@ -9,8 +9,8 @@ static const char *const families[] = {
     "input 6 | dense 8 tanh | dropout 0.2 | dense 3 softmax",
     "input 6 | reshape (6,1) | conv1d 4 3 relu | batch_normalization | flatten | dense 3 softmax",
     "input 6 | reshape (6,1) | lstm 5 | dense 3 softmax",
-    "input 6 | reshape (6,1) | dense 4 as h | multi_head_attention 2 4 @h @h | flatten | dense 3 "
-    "softmax",
+    ("input 6 | reshape (6,1) | dense 4 as h | multi_head_attention 2 4 @h @h | flatten | dense 3 "
+     "softmax"),
 };
 enum { n_families = sizeof families / sizeof *families };
 
