@@ -54,7 +54,7 @@ for steps in 5 2 7 5; do npy "3, $steps, 2" $((3 * steps * 8)) && npy "3, $steps
 "$quern" new ragged.keras 'input None 2 | lstm 4 sequences | dense 1' --optimizer sgd --loss mse --seed 1
 expect 1 "does not state the size of axis 1" "$quern" fit ragged.keras --generator 'cat ragged.stream' --output t.keras
 expect 0 "completed" "$quern" fit ragged.keras --generator 'cat ragged.stream' --input-shape 8x2 --output t.keras
-expect 0 "completed" "$quern" fit ragged.keras --generator 'cat ragged.stream' --input-shape 8x2 --memory 64M --output t.keras
+expect 0 "completed" "$quern" fit ragged.keras --generator 'cat ragged.stream' --input-shape 8x2 --memory 1G --output t.keras
 expect 1 "has shape (None, 7, 2), the largest is (None, 6, 2)" "$quern" fit ragged.keras --generator 'cat ragged.stream' --input-shape 6x2 --output t.keras
 expect 0 '"samples":12' "$quern" evaluate ragged.keras --generator 'cat ragged.stream' --input-shape 8x2 --json
 expect 1 "predictions of shape (None, 5, 1)" "$quern" predict ragged.keras --generator 'cat ragged.stream' --arrays x,y --input-shape 8x2 --output p.npy
