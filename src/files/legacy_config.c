@@ -157,9 +157,10 @@ static void modern_network(json_t *spec, bool old)
     }
     json_array_foreach(layers, k, layer)
     {
+        if (old && quern__legacy_operation(layers, layer)) /* it may replace the calls */
+            continue;
         json_t *calls = json_object_get(layer, "inbound_nodes");
-        bool operation = old && quern__legacy_operation(layers, layer);
-        json_array_foreach(calls, i, call) if (json_is_array(call) && !operation)
+        json_array_foreach(calls, i, call) if (json_is_array(call))
         {
             json_t *now = modern_call(layers, call);
             if (old)
