@@ -253,8 +253,7 @@ static bool sizes_vary(const budgeting *b)
  * heap without those of the largest sizes. */
 static size_t other_plans(const budgeting *b, size_t before)
 {
-    size_t one = b->now.heap > before ? b->now.heap - before : 0;
-    return sizes_vary(b) ? (QUERN__MOST_CLOSINGS - 1) * one : 0;
+    return b->now.heap > before ? (QUERN__MOST_CLOSINGS - 1) * (b->now.heap - before) : 0;
 }
 
 static int plan_fit(budgeting *b, bool always, quern_error *err)
@@ -273,9 +272,10 @@ static int plan_fit(budgeting *b, bool always, quern_error *err)
     for (int i = 0; o->class_weight && i < quern_model_outputs(b->m); i++)
         b->weighing.of[i] = QUERN_WEIGHTS_RECORDS;
     *p = (quern_plan){ 0 };
-    if (sizes_vary(b))
+    bool vary = sizes_vary(b);
+    if (vary)
         quern__model_forget_plans(b->m);
-    size_t before = quern__process_now().heap;
+    size_t before = vary ? quern__process_now().heap : SIZE_MAX;
     int status = plan_programs(b, QUERN__LOW_MEMORY_NONE, 1,
                                err); /* the measurement below includes the graphs */
     if (status < 0)
