@@ -7,7 +7,8 @@
 void quern__batch_begin(quern_batch *b, int64_t size)
 {
     b->size = size;
-    memcpy(b->shapes, b->spec->shapes, sizeof b->shapes);
+    memcpy(b->shapes, b->spec->shapes,
+           (size_t)(b->spec->n_inputs + b->spec->n_targets) * sizeof *b->shapes);
 }
 
 int quern_batch_set_shape(quern_batch *b, int array, const quern_shape *shape, quern_error *err)
