@@ -25,7 +25,7 @@ static float *pixel(const quern__picture *q, float *p, int64_t i)
 
 void quern__contrast(const quern__augmentation *a, const quern__draws *d, float *p, float *scratch)
 {
-    const quern__picture *q = &a->picture;
+    const quern__picture *q = &a->of.picture;
     double by = 1 - a->range[0][0] + (a->range[0][1] + a->range[0][0]) * quern__drawn(d, 0);
     int64_t n = q->height * q->width;
     (void)scratch;
@@ -46,7 +46,7 @@ void quern__brightness(const quern__augmentation *a, const quern__draws *d, floa
 {
     double by = quern__factor(a, d, 0, 0) * (a->high - a->low);
     (void)scratch;
-    EACH_NUMBER(&a->picture)
+    EACH_NUMBER(&a->of.picture)
     p[i] = quern__clip((double)p[i] + by, a->low, a->high);
 }
 
@@ -54,7 +54,7 @@ void quern__invert(const quern__augmentation *a, const quern__draws *d, float *p
 {
     bool happens = quern__happens(a, d, 0);
     (void)scratch;
-    EACH_NUMBER(&a->picture)
+    EACH_NUMBER(&a->of.picture)
     p[i] = happens ? (float)a->high - p[i] : p[i];
 }
 
@@ -64,7 +64,7 @@ void quern__posterize(const quern__augmentation *a, const quern__draws *d, float
             bits = low == high ? low : low + (int64_t)(quern__drawn(d, 0) * (double)(high - low));
     int shift = (int)(8 - bits);
     (void)scratch;
-    EACH_NUMBER(&a->picture)
+    EACH_NUMBER(&a->of.picture)
     {
         float x = moved(p[i], a->low, a->high, 0, 255);
         int whole = x > 0 ? x < 255 ? (int)x : 255 : 0;
@@ -81,7 +81,7 @@ void quern__solarize(const quern__augmentation *a, const quern__draws *d, float 
     for (int k = 0; k < 2; k++)
         part[k] =
             a->range[k][0] + (a->range[k][1] * 255 - a->range[k][0]) * quern__drawn(d, (uint64_t)k);
-    EACH_NUMBER(&a->picture)
+    EACH_NUMBER(&a->of.picture)
     {
         float x = quern__clip((double)moved(p[i], a->low, a->high, 0, 255) + part[0], 0, 255);
         p[i] = moved((double)x < part[1] ? x : 255 - x, 0, 255, a->low, a->high);
@@ -92,7 +92,7 @@ void quern__solarize(const quern__augmentation *a, const quern__draws *d, float 
 void quern__auto_contrast(const quern__augmentation *a, const quern__draws *d, float *p,
                           float *scratch)
 {
-    const quern__picture *q = &a->picture;
+    const quern__picture *q = &a->of.picture;
     int64_t size = quern__picture_size(q), last = q->c_step == 1 ? q->channels : q->width;
     (void)d, (void)scratch;
     for (int64_t k = 0; k < last; k++) {
@@ -121,7 +121,7 @@ static int64_t bin_of(float place, float top)
  * batch; here it is of the image. */
 void quern__equalize(const quern__augmentation *a, const quern__draws *d, float *p, float *table)
 {
-    const quern__picture *q = &a->picture;
+    const quern__picture *q = &a->of.picture;
     int64_t n = q->height * q->width, top = a->bins - 1;
     float low = (float)a->low, scale = (float)(255 / (a->high - a->low)), most = (float)top;
     (void)d;
@@ -159,7 +159,7 @@ static float gray(const quern__picture *q, const float *p)
 
 void quern__grayscale(const quern__augmentation *a, const quern__draws *d, float *p, float *scratch)
 {
-    const quern__picture *q = &a->picture;
+    const quern__picture *q = &a->of.picture;
     (void)scratch;
     if (quern__drawn(d, 0) < a->range[0][0])
         for (int64_t i = 0; i < q->height * q->width; i++) {
@@ -172,7 +172,7 @@ void quern__grayscale(const quern__augmentation *a, const quern__draws *d, float
 void quern__degenerate(const quern__augmentation *a, const quern__draws *d, float *p,
                        float *scratch)
 {
-    const quern__picture *q = &a->picture;
+    const quern__picture *q = &a->of.picture;
     double by = quern__factor(a, d, 0, 0);
     (void)scratch;
     for (int64_t i = 0; i < q->height * q->width; i++) {
@@ -209,7 +209,7 @@ static void rgb_of(hsv x, float *p, int64_t step)
 
 void quern__hue(const quern__augmentation *a, const quern__draws *d, float *p, float *scratch)
 {
-    const quern__picture *q = &a->picture;
+    const quern__picture *q = &a->of.picture;
     float by = (float)((quern__drawn(d, 0) > 0.5 ? -0.5 : 0.5) * quern__factor(a, d, 0, 1));
     (void)scratch;
     EACH_NUMBER(q)
@@ -229,7 +229,7 @@ void quern__hue(const quern__augmentation *a, const quern__draws *d, float *p, f
 void quern__saturation(const quern__augmentation *a, const quern__draws *d, float *p,
                        float *scratch)
 {
-    const quern__picture *q = &a->picture;
+    const quern__picture *q = &a->of.picture;
     double factor = quern__factor(a, d, 0, 0), by = factor / (1 - factor + 1e-7);
     (void)scratch;
     for (int64_t i = 0; i < q->height * q->width; i++) {
@@ -263,8 +263,8 @@ void quern__sharpness(const quern__augmentation *a, const quern__draws *d, float
 {
     const float n = 1.0f / 13, kernel[9] = { n, n, n, n, 5 * n, n, n, n, n };
     float by = (float)(1 - 2 * quern__factor(a, d, 0, 0));
-    quern__weigh_around(&a->picture, kernel, (int64_t[2]){ 3, 3 }, p, scratch);
-    EACH_NUMBER(&a->picture)
+    quern__weigh_around(&a->of.picture, kernel, (int64_t[2]){ 3, 3 }, p, scratch);
+    EACH_NUMBER(&a->of.picture)
     p[i] = quern__clip((double)(p[i] + by * (scratch[i] - p[i])), a->low, a->high);
 }
 
@@ -291,17 +291,17 @@ void quern__blur(const quern__augmentation *a, const quern__draws *d, float *p, 
                                   curves[k]);
         for (int64_t k = 0; k < size[0] * size[1]; k++)
             kernel[k] = curves[1][k / size[0]] * curves[0][k % size[0]];
-        quern__weigh_around(&a->picture, kernel, size, p, scratch);
-        memcpy(p, scratch, (size_t)quern__picture_size(&a->picture) * sizeof *p);
+        quern__weigh_around(&a->of.picture, kernel, size, p, scratch);
+        memcpy(p, scratch, (size_t)quern__picture_size(&a->of.picture) * sizeof *p);
     }
-    EACH_NUMBER(&a->picture)
+    EACH_NUMBER(&a->of.picture)
     p[i] = quern__clip((double)p[i], a->low, a->high);
 }
 
 /* Erases a rectangle whose sides are square roots of fractions of the image's sides. */
 void quern__erase(const quern__augmentation *a, const quern__draws *d, float *p, float *scratch)
 {
-    const quern__picture *q = &a->picture;
+    const quern__picture *q = &a->of.picture;
     double sides[2] = { (double)q->width, (double)q->height }, from[2], to[2];
     (void)scratch;
     for (int k = 0; k < 2; k++) {

@@ -53,7 +53,7 @@ static double gamma_drawn(const quern__draws *d, double shape, uint64_t k)
  * mixture, and the scratch of the parts. */
 void quern__aug_mix(const quern__augmentation *a, const quern__draws *d, float *p, float *scratch)
 {
-    int64_t size = quern__picture_size(&a->picture);
+    int64_t size = quern__picture_size(&a->of.picture);
     float *chain = scratch, *mixed = scratch + size, *room = mixed + size;
     double all = 0, first = gamma_drawn(d, a->alpha, 1 << 18),
            second = gamma_drawn(d, a->alpha, (1 << 18) + 1024);

@@ -31,7 +31,7 @@ static float mapped(float x, int64_t n, int mode)
 
 static float read_at(const quern__augmentation *a, const float *from, float y, float x, int64_t c)
 {
-    const quern__picture *q = &a->picture;
+    const quern__picture *q = &a->of.picture;
     bool inside = y >= 0 && y <= (float)(q->height - 1) && x >= 0 && x <= (float)(q->width - 1);
     return inside ? from[(int64_t)y * q->y_step + (int64_t)x * q->x_step + c * q->c_step]
                   : (float)a->fill[0];
@@ -41,7 +41,7 @@ static float read_at(const quern__augmentation *a, const float *from, float y, f
 static void read_between(const quern__augmentation *a, const float *from, float from_y,
                          float from_x, float *to)
 {
-    const quern__picture *q = &a->picture;
+    const quern__picture *q = &a->of.picture;
     float y = floorf(from_y), x = floorf(from_x), down = from_y - y, right = from_x - x;
     for (int64_t c = 0; c < q->channels; c++) {
         if (a->nearest) {
@@ -59,7 +59,7 @@ static void read_between(const quern__augmentation *a, const float *from, float 
 void quern__project(const quern__augmentation *a, const double t[8], int mode, const float *from,
                     float *to)
 {
-    const quern__picture *q = &a->picture;
+    const quern__picture *q = &a->of.picture;
     float m[8];
     for (int k = 0; k < 8; k++)
         m[k] = (float)t[k];
@@ -80,7 +80,7 @@ void quern__project(const quern__augmentation *a, const double t[8], int mode, c
 
 static void changed(const quern__augmentation *a, const double t[8], float *p, float *scratch)
 {
-    memcpy(scratch, p, (size_t)quern__picture_size(&a->picture) * sizeof *p);
+    memcpy(scratch, p, (size_t)quern__picture_size(&a->of.picture) * sizeof *p);
     quern__project(a, t, a->fill_mode, scratch, p);
 }
 
@@ -96,7 +96,7 @@ static void exchange(float *a, float *b)
 /* One random number decides both directions, as in Keras. */
 void quern__flip(const quern__augmentation *a, const quern__draws *d, float *p, float *scratch)
 {
-    const quern__picture *q = &a->picture;
+    const quern__picture *q = &a->of.picture;
     (void)scratch;
     if (quern__drawn(d, 0) > 0.5)
         return;
@@ -120,7 +120,8 @@ void quern__rotate(const quern__augmentation *a, const quern__draws *d, float *p
 {
     double angle = quern__factor(a, d, 0, 0) * 2 * 3.14159265358979323846, c = cos(angle),
            s = sin(angle);
-    double x = 0.5 * (double)(a->picture.width - 1), y = 0.5 * (double)(a->picture.height - 1);
+    double x = 0.5 * (double)(a->of.picture.width - 1),
+           y = 0.5 * (double)(a->of.picture.height - 1);
     changed(a, (double[8]){ c, -s, x - x * c + y * s, s, c, y - x * s - y * c }, p, scratch);
 }
 
@@ -129,14 +130,15 @@ void quern__zoom(const quern__augmentation *a, const quern__draws *d, float *p, 
 {
     double high = 1 + quern__factor(a, d, 0, 0),
            wide = isnan(a->range[1][0]) ? high : 1 + quern__factor(a, d, 1, 1);
-    double x = 0.5 * (double)(a->picture.width - 1), y = 0.5 * (double)(a->picture.height - 1);
+    double x = 0.5 * (double)(a->of.picture.width - 1),
+           y = 0.5 * (double)(a->of.picture.height - 1);
     changed(a, (double[8]){ wide, 0, x * (1 - wide), 0, high, y * (1 - high) }, p, scratch);
 }
 
 void quern__translate(const quern__augmentation *a, const quern__draws *d, float *p, float *scratch)
 {
-    double down = quern__factor(a, d, 0, 0) * (double)a->picture.height,
-           right = quern__factor(a, d, 1, 1) * (double)a->picture.width;
+    double down = quern__factor(a, d, 0, 0) * (double)a->of.picture.height,
+           right = quern__factor(a, d, 1, 1) * (double)a->of.picture.width;
     changed(a, (double[8]){ 1, 0, -right, 0, 1, -down }, p, scratch);
 }
 
@@ -185,7 +187,8 @@ bool quern__homography(const double start[4][2], const double end[4][2], double 
 /* Each corner moves inwards or outwards by a fraction of the side length. */
 void quern__skew(const quern__augmentation *a, const quern__draws *d, float *p, float *scratch)
 {
-    double right = (double)(a->picture.width - 1), below = (double)(a->picture.height - 1), t[8];
+    double right = (double)(a->of.picture.width - 1), below = (double)(a->of.picture.height - 1),
+           t[8];
     const double start[4][2] = { { 0, 0 }, { right, 0 }, { 0, below }, { right, below } };
     double end[4][2], scale = a->range[1][1];
     for (int k = 0; k < 8; k++)
@@ -215,7 +218,7 @@ static int64_t bent(int64_t i, int64_t n, int mode)
 static float bent_value(const quern__augmentation *a, const float *from, float y, float x,
                         int64_t c)
 {
-    const quern__picture *q = &a->picture;
+    const quern__picture *q = &a->of.picture;
     float low_y = a->nearest ? rintf(y) : floorf(y), low_x = a->nearest ? rintf(x) : floorf(x),
           sum = 0;
     for (int k = 0; k < (a->nearest ? 1 : 4); k++) {
@@ -235,7 +238,7 @@ static float bent_value(const quern__augmentation *a, const float *from, float y
  * field and its blur. */
 void quern__bend(const quern__augmentation *a, const quern__draws *d, float *p, float *scratch)
 {
-    const quern__picture *q = &a->picture, field = { q->height, q->width, 1, q->width, 1, 1 };
+    const quern__picture *q = &a->of.picture, field = { q->height, q->width, 1, q->width, 1, 1 };
     int64_t size = quern__picture_size(q), n = q->height * q->width;
     double factor = quern__factor(a, d, 1, 2),
            long_side = (double)(q->height > q->width ? q->height : q->width),

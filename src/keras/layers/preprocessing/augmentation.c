@@ -139,7 +139,7 @@ static int take_values(quern__augmentation *a, json_t *config, const char *where
         return quern__fail(err, QUERN_INVALID, where, "value_range must be a list of two numbers");
     a->n_fill = json_is_number(fill);
     a->fill[0] = json_number_value(fill);
-    if (json_is_array(fill) && (json_array_size(fill) != 3 || a->picture.channels != 3))
+    if (json_is_array(fill) && (json_array_size(fill) != 3 || a->of.picture.channels != 3))
         return quern__fail(err, QUERN_INVALID, where,
                            "fill_value must be a number, or three for three channels");
     json_array_foreach(fill, k, v)
@@ -191,8 +191,8 @@ static int64_t whole_of(json_t *config, const char *key, int64_t none)
 static int take_sizes(quern__augmentation *a, json_t *config, const char *where, quern_error *err)
 {
     json_t *kernel = json_object_get(config, "kernel_size");
-    double side =
-        (double)(a->picture.height < a->picture.width ? a->picture.height : a->picture.width);
+    double side = (double)(a->of.picture.height < a->of.picture.width ? a->of.picture.height
+                                                                      : a->of.picture.width);
     for (int k = 0; k < 2; k++) {
         a->kernel[k] =
             json_integer_value(json_is_array(kernel) ? json_array_get(kernel, (size_t)k) : kernel);
@@ -218,8 +218,9 @@ static int take_sizes(quern__augmentation *a, json_t *config, const char *where,
 }
 
 /* Frees an augmentation with its parts. */
-static void augmentation_free(quern__augmentation *a)
+static void augmentation_free(void *self)
 {
+    quern__augmentation *a = self;
     for (int k = 0; a && k < a->n_parts; k++)
         augmentation_free(a->parts[k]);
     quern__free(a);
@@ -236,7 +237,7 @@ static quern__augmentation *augmentation_new(const quern__change *change, json_t
     int status = a ? QUERN_OK : quern__fail_memory(err, sizeof *a);
     if (!a)
         return NULL;
-    *a = (quern__augmentation){ .change = change, .picture = *picture };
+    *a = (quern__augmentation){ .of.picture = *picture, .change = change };
     if (change->colours && picture->channels != 3 && picture->channels != change->colours)
         status = quern__fail(err, QUERN_SHAPE, where,
                              "needs images with three channels: red, green, blue");
@@ -297,7 +298,7 @@ static int take_parts(quern__augmentation *a, json_t *config, const char *where,
         if (!own)
             continue;
         quern__augmentation *part =
-            augmentation_new(change_of(a->change->list[k]), own, &a->picture, where, err);
+            augmentation_new(change_of(a->change->list[k]), own, &a->of.picture, where, err);
         json_decref(own);
         if (!part)
             return QUERN_INVALID;
@@ -315,16 +316,16 @@ static void make_record(const void *self, quern__draws draws, const float *in, f
                         float *scratch)
 {
     const quern__augmentation *a = self;
-    memcpy(out, in, (size_t)quern__picture_size(&a->picture) * sizeof *out);
+    memcpy(out, in, (size_t)quern__picture_size(&a->of.picture) * sizeof *out);
     a->change->make(a, &draws, out, scratch);
 }
 
 /* An augmentation of a layer for images of one size. Returns new. */
-static quern__augmentation *layer_augmentation(const quern__layer *l, const quern__picture *picture,
-                                               quern_error *err)
+static void *layer_augmentation(const quern__layer *l, const quern_shape *shape, quern_error *err)
 {
+    quern__picture picture = quern__picture_of(l, shape);
     quern__augmentation *a =
-        augmentation_new(change_of(l->kind->name), l->config, picture, l->name, err);
+        augmentation_new(change_of(l->kind->name), l->config, &picture, l->name, err);
     if (a) {
         a->each.make = make_record;
         a->each.self = a;
@@ -338,35 +339,8 @@ static int augmentation_build(quern__layer *l, const quern_shape *in, int n, que
     int status = quern__picture_check(l, in, n, err);
     if (status < 0)
         return status;
-    quern__picture picture = quern__picture_of(l, in);
-    l->object = layer_augmentation(l, &picture, err);
+    l->object = layer_augmentation(l, in, err);
     return l->object ? QUERN_OK : err && err->code ? err->code : QUERN_INVALID;
-}
-
-/* The augmentation for images of this shape. Calls of one layer may have several sizes, and so may
- * an axis that is None; the nodes of earlier graphs keep theirs. NULL: the graph has an error. */
-static const quern__augmentation *augmentation_for(quern__layer *l, quern__graph *g,
-                                                   const quern_shape *shape)
-{
-    enum { most = 256 };
-    quern__picture picture = quern__picture_of(l, shape);
-    quern__augmentation *a = l->object, *last = NULL;
-    quern_error err = { 0 };
-    int n = 0;
-    for (; a && (a->picture.height != picture.height || a->picture.width != picture.width); n++) {
-        last = a;
-        a = a->next;
-    }
-    if (a)
-        return a;
-    if (n >= most || !last) {
-        quern__graph_fail(g, QUERN_UNSUPPORTED, "images of more than %d sizes", most);
-        return NULL;
-    }
-    a = last->next = layer_augmentation(l, &picture, &err);
-    if (!a)
-        quern__graph_fail(g, err.code, "%s", err.text);
-    return a;
 }
 
 static quern__id augmentation_call(quern__layer *l, quern__graph *g, const quern__id *in, int n,
@@ -377,16 +351,13 @@ static quern__id augmentation_call(quern__layer *l, quern__graph *g, const quern
     if (!training && !a->change->always)
         return in[0];
     quern__id x = quern__cast(g, in[0], QUERN_FLOAT32);
-    a = augmentation_for(l, g, quern__shape_of(g, x));
+    a = quern__state_of_size(l, g, quern__shape_of(g, x), layer_augmentation);
     return a ? quern__each_record(g, x, &a->each, quern__shape_of(g, x)) : 0;
 }
 
 static void augmentation_drop(quern__layer *l)
 {
-    for (quern__augmentation *a = l->object, *next; a; a = next) {
-        next = a->next;
-        augmentation_free(a);
-    }
+    quern__states_of_sizes_free(l, augmentation_free);
 }
 
 #define F(NAME, KIND, FALLBACK)         \

@@ -18,10 +18,9 @@ enum {
 #define QUERN__DRAWS_OF_PART  ((uint64_t)1 << 40)
 
 typedef struct quern__augmentation {
+    quern__of_size of;
     quern__each each;
     const struct quern__change *change;
-    struct quern__augmentation *next; /* the same for images of another size; NULL: the last */
-    quern__picture picture;
     double range[3][2]; /* of its factors, in the order of the row's fields */
     double low, high;   /* value_range */
     int fill_mode, n_fill;

@@ -15,6 +15,23 @@ quern__picture quern__picture_of(const quern__layer *layer, const quern_shape *s
 /* Checks that the inputs are images of fixed size. */
 int quern__picture_check(quern__layer *layer, const quern_shape *in, int n, quern_error *err);
 
+/* The first member of the state that a layer has for images of one size. Calls of a layer may have
+ * several sizes, and so may an axis that is None; the nodes of earlier graphs keep their state. The
+ * object of the layer is the first of a list. */
+typedef struct quern__of_size {
+    quern__picture picture;
+    struct quern__of_size *next; /* NULL: the last */
+} quern__of_size;
+/* Makes the state for images of this shape, with its member `picture`. Returns new; NULL: error. */
+typedef void *quern__make_of_size(const quern__layer *layer, const quern_shape *shape,
+                                  quern_error *err);
+/* During a call: the layer's state for images of this shape, which the first such call makes. NULL:
+ * the graph has an error. */
+const void *quern__state_of_size(quern__layer *layer, quern__graph *g, const quern_shape *shape,
+                                 quern__make_of_size *make);
+/* Frees the list of the layer, each state with `drop`. */
+void quern__states_of_sizes_free(quern__layer *layer, void (*drop)(void *state));
+
 /* ---- resizing.c ---- */
 /* Build and call of layers whose output has config.height and config.width. `extra` of the row:
  * QUERN__WHOLE resizes the whole image. QUERN__CENTRE crops the centre; of a small image, it
