@@ -7,8 +7,8 @@
 #include "keras/keras.h"
 
 /* A row. MODULE is the part of the module after "keras.src.ops."; EXTRA is what CALL reads from
- * row->extra. */
-#define QUERN__OPERATION_ROW(ID, NAME, MODULE, FIELDS, CALL, ARGS, EXTRA)           \
+ * row->extra. CALL takes int32 inputs as they are, for exact integers, if WHOLE is true. */
+#define QUERN__ANY_ROW(ID, NAME, MODULE, FIELDS, CALL, ARGS, EXTRA, WHOLE)          \
     const quern__class quern__operation_##ID = { .group = QUERN__OPERATION,         \
                                                  .name = NAME,                      \
                                                  .aliases = "",                     \
@@ -17,20 +17,10 @@
                                                  .call = CALL,                      \
                                                  .call_args = ARGS,                 \
                                                  .extra = EXTRA,                    \
+                                                 .whole = WHOLE,                    \
                                                  .by_step = true }
-
-/* A row whose call takes int32 inputs as they are, for exact integers. */
-#define QUERN__INTEGER_ROW(ID, NAME, MODULE, FIELDS, CALL, ARGS, EXTRA)             \
-    const quern__class quern__operation_##ID = { .group = QUERN__OPERATION,         \
-                                                 .name = NAME,                      \
-                                                 .aliases = "",                     \
-                                                 .module = "keras.src.ops." MODULE, \
-                                                 .fields = FIELDS,                  \
-                                                 .call = CALL,                      \
-                                                 .call_args = ARGS,                 \
-                                                 .extra = EXTRA,                    \
-                                                 .whole = true,                     \
-                                                 .by_step = true }
+#define QUERN__OPERATION_ROW(...) QUERN__ANY_ROW(__VA_ARGS__, false)
+#define QUERN__INTEGER_ROW(...)   QUERN__ANY_ROW(__VA_ARGS__, true)
 
 /* Arguments of calls: (x), (x1, x2), (xs). */
 extern const quern__call_arg quern__args_x[], quern__args_x1_x2[], quern__args_xs[];
