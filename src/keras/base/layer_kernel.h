@@ -63,6 +63,8 @@ int quern__float_build(struct quern__layer *layer, const quern__kernel_form *for
                        quern_error *err);
 /* During a call: LoRA's product in the shape of the kernel; 0: none. */
 quern__id quern__kernel_delta(const struct quern__layer *layer, quern__graph *g);
+/* Element i of LoRA's product, (lora_alpha / lora_rank) a b, from the numbers of a and b. */
+double quern__lora_element(const quern__kernel_weights *k, int64_t i);
 /* During a call of a layer that is not quantized: the kernel with LoRA's product. */
 quern__id quern__layer_kernel(const struct quern__layer *layer, quern__graph *g);
 /* During a call: y plus the bias. */
@@ -112,8 +114,9 @@ quern__id quern__float8_bias(const struct quern__layer *layer, quern__graph *g);
 
 /* ---- requantize.c ---- */
 
-/* The sum of a quantized kernel and LoRA's product, quantized again: new variables for base, scale
- * and zero (NULL: none). */
-int quern__requantize(const quern__kernel_weights *k, quern__variable *out[3], quern_error *err);
+/* One weight of the sum of a quantized kernel and LoRA's product, quantized again: v is the base,
+ * the scale or the zero of the kernel. Returns new; NULL: out of memory. */
+quern__variable *quern__requantize(const quern__kernel_weights *k, const quern__variable *v,
+                                   quern_error *err);
 
 #endif

@@ -111,6 +111,17 @@ quern__id quern__layer_biased(const quern__layer *l, quern__graph *g, quern__id 
 
 /* ---- files ---- */
 
+double quern__lora_element(const quern__kernel_weights *k, int64_t i)
+{
+    int64_t rank = k->b->shape.dims[0], columns = k->b->shape.dims[1];
+    const float *a = (const float *)quern__variable_numbers(k->a) + i / columns * rank,
+                *b = (const float *)quern__variable_numbers(k->b) + i % columns;
+    double sum = 0;
+    for (int64_t r = 0; r < rank; r++)
+        sum += (double)a[r] * b[r * columns];
+    return k->factor * sum;
+}
+
 /* base + factor a b, new. */
 static quern__variable *merged(const quern__kernel_weights *k, quern_error *err)
 {
@@ -118,31 +129,12 @@ static quern__variable *merged(const quern__kernel_weights *k, quern_error *err)
         quern__variable_new(k->base->path, QUERN_FLOAT32, &k->base->shape, false, err);
     if (!out)
         return NULL;
-    int64_t rank = k->b->shape.dims[0], columns = k->b->shape.dims[1],
-            n = quern_shape_count(&out->shape);
-    const float *base = quern__variable_numbers(k->base), *a = quern__variable_numbers(k->a),
-                *b = quern__variable_numbers(k->b);
+    int64_t n = quern_shape_count(&out->shape);
+    const float *base = quern__variable_numbers(k->base);
     float *to = out->data;
-    for (int64_t i = 0; i < n; i++) {
-        double sum = 0;
-        for (int64_t r = 0; r < rank; r++)
-            sum += (double)a[i / columns * rank + r] * b[r * columns + i % columns];
-        to[i] = (float)(base[i] + k->factor * sum);
-    }
+    for (int64_t i = 0; i < n; i++)
+        to[i] = (float)(base[i] + quern__lora_element(k, i));
     return out;
-}
-
-/* The same for one weight of a quantized kernel: whole numbers, scales or zeros. */
-static int requantized(const quern__kernel_weights *k, const quern__variable *v,
-                       quern__variable **stored, quern_error *err)
-{
-    quern__variable *all[3] = { NULL };
-    int status = quern__requantize(k, all, err), which = v == k->base ? 0 : v == k->scale ? 1 : 2;
-    for (int i = 0; i < 3; i++)
-        if (i != which || status < 0)
-            quern__variable_free(all[i]);
-    *stored = status < 0 ? NULL : all[which];
-    return status;
 }
 
 int quern__layer_stored(const quern__layer *l, const quern__variable *v, quern__variable **stored,
@@ -153,7 +145,7 @@ int quern__layer_stored(const quern__layer *l, const quern__variable *v, quern__
     if (k->a && v == k->base && !k->bits)
         return (*stored = merged(k, err)) ? QUERN_OK : QUERN_NOMEM;
     if (k->a && k->bits && (v == k->base || v == k->scale || v == k->zero))
-        return requantized(k, v, stored, err);
+        return (*stored = quern__requantize(k, v, err)) ? QUERN_OK : QUERN_NOMEM;
     int status = QUERN_OK;
     for (int i = 0; i < l->n_inner && status >= 0 && !*stored; i++)
         status = quern__layer_stored(l->inner[i], v, stored, err);

@@ -4,6 +4,7 @@
 #include "keras/keras.h"
 
 #include <math.h>
+#include <string.h>
 
 static const float epsilon = 1e-7f;
 
@@ -19,20 +20,15 @@ static int64_t scale_at(const quern__kernel_weights *k, int64_t i)
     return at;
 }
 
-/* Element i of the sum. Base and kernel have their elements in the same order. */
-static float sum_at(const quern__kernel_weights *k, int64_t i)
+/* Element i of the sum, whose scale is s. Base and kernel have their elements in the same order. */
+static float sum_at(const quern__kernel_weights *k, int64_t i, int64_t s)
 {
-    int64_t rank = k->b->shape.dims[0], columns = k->b->shape.dims[1], at = scale_at(k, i);
-    const float *a = quern__variable_numbers(k->a), *b = quern__variable_numbers(k->b),
+    const float *base = quern__variable_numbers(k->base),
                 *scale = quern__variable_numbers(k->scale);
-    float whole = ((const float *)quern__variable_numbers(k->base))[i],
-          number = k->zero
-                       ? (whole - ((const float *)quern__variable_numbers(k->zero))[at]) * scale[at]
-                       : whole / scale[at];
-    double more = 0;
-    for (int64_t r = 0; r < rank; r++)
-        more += (double)a[i / columns * rank + r] * b[r * columns + i % columns];
-    return number + (float)(k->factor * more);
+    float number = base[i] / scale[s];
+    if (k->zero)
+        number = (base[i] - ((const float *)quern__variable_numbers(k->zero))[s]) * scale[s];
+    return number + (float)quern__lora_element(k, i);
 }
 
 /* The smallest and the largest number of each group. The zeros with which Keras fills the last
@@ -48,8 +44,8 @@ static void limits(const quern__kernel_weights *k, float *low, float *high)
         high[s] = -INFINITY;
     }
     for (int64_t i = 0; i < n; i++) {
-        float number = sum_at(k, i);
         int64_t s = scale_at(k, i);
+        float number = sum_at(k, i, s);
         low[s] = fminf(low[s], number);
         high[s] = fmaxf(high[s], number);
     }
@@ -64,39 +60,36 @@ static void limits(const quern__kernel_weights *k, float *low, float *high)
 
 static float within(float x, float low, float high) { return fminf(fmaxf(x, low), high); }
 
-static quern__variable *like(quern__variable *v, quern_error *err)
-{
-    quern__variable *out = quern__variable_new(v->path, QUERN_FLOAT32, &v->shape, false, err);
-    if (out)
-        out->stored = v->stored;
-    return out;
-}
-
-int quern__requantize(const quern__kernel_weights *k, quern__variable *out[3], quern_error *err)
+quern__variable *quern__requantize(const quern__kernel_weights *k, const quern__variable *v,
+                                   quern_error *err)
 {
     int64_t n = quern_shape_count(&k->base->shape), scales = quern_shape_count(&k->scale->shape);
-    float *low = quern__alloc((size_t)scales * 2 * sizeof *low), *high = low ? low + scales : NULL,
-          least = k->bits == 8 ? -127 : -8, most = k->bits == 8 ? 127 : 7;
-    out[0] = like(k->base, err);
-    out[1] = like(k->scale, err);
-    out[2] = k->zero ? like(k->zero, err) : NULL;
-    if (!low || !out[0] || !out[1] || (k->zero && !out[2])) {
+    size_t bytes = (size_t)scales * sizeof(float);
+    float *low = quern__alloc(2 * bytes), *high = low ? low + scales : NULL, *zero = low,
+          *scale = high, least = k->bits == 8 ? -127 : -8, most = k->bits == 8 ? 127 : 7;
+    quern__variable *out =
+        low ? quern__variable_new(v->path, QUERN_FLOAT32, &v->shape, false, err) : NULL;
+    if (!low)
+        quern__fail_memory(err, 2 * bytes);
+    if (!out) {
         quern__free(low);
-        return low ? QUERN_NOMEM : quern__fail_memory(err, (size_t)scales * 2 * sizeof *low);
+        return NULL;
     }
-    float *whole = out[0]->data, *scale = out[1]->data, *zero = k->zero ? out[2]->data : NULL;
+    out->stored = v->stored;
     limits(k, low, high);
-    for (int64_t s = 0; s < scales; s++) {
-        scale[s] = zero ? (high[s] - low[s] + epsilon) / (most - least)
-                        : most / (fmaxf(-low[s], high[s]) + epsilon);
-        if (zero)
-            zero[s] = within(rintf(-low[s] / scale[s]) + least, least, most);
+    for (int64_t s = 0; s < scales; s++) { /* zero and scale replace low and high */
+        float range = high[s] - low[s], largest = fmaxf(-low[s], high[s]), from = low[s];
+        scale[s] = k->zero ? (range + epsilon) / (most - least) : most / (largest + epsilon);
+        zero[s] = k->zero ? within(rintf(-from / scale[s]) + least, least, most) : 0;
     }
-    for (int64_t i = 0; i < n; i++) {
+    float *to = out->data;
+    if (v != k->base)
+        memcpy(to, v == k->scale ? scale : zero, bytes);
+    for (int64_t i = 0; i < n && v == k->base; i++) {
         int64_t s = scale_at(k, i);
-        float x = sum_at(k, i);
-        whole[i] = within(zero ? rintf(x / scale[s]) + zero[s] : rintf(x * scale[s]), least, most);
+        float x = sum_at(k, i, s);
+        to[i] = within(k->zero ? rintf(x / scale[s]) + zero[s] : rintf(x * scale[s]), least, most);
     }
     quern__free(low);
-    return QUERN_OK;
+    return out;
 }
