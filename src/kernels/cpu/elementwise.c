@@ -1,6 +1,6 @@
 /* Unary and binary functions of float32: one loop for each row of ops/functions.def, which the
- * compiler vectorizes. Four cases of broadcasting are fast: the same shape, a scalar, a row along
- * the last axes, and a number per row. Other cases use the reference kernel. */
+ * compiler vectorizes. A binary function calls its loop for runs of outputs, for which each input is
+ * contiguous or one number. */
 #include "vector.h"
 
 #define R            float
@@ -160,116 +160,15 @@ static pair_loop *const pair_loops[] = {
 #undef BINARY
 };
 
-/* How an input broadcasts to the output. */
-enum { SAME, SCALAR, TAIL, ROWS, OTHER };
-
-static int layout(const quern_shape *in, const quern_shape *out)
-{
-    if (quern_shape_count(in) == 1)
-        return SCALAR;
-    int64_t n = quern_shape_count(in), tail = 1;
-    if (n == quern_shape_count(out))
-        return SAME;
-    int k = 1;
-    for (; k <= in->rank && in->dims[in->rank - k] == out->dims[out->rank - k]; k++)
-        tail *= in->dims[in->rank - k];
-    if (tail == n)
-        return TAIL; /* the last axes, repeated */
-    if (in->rank == out->rank && in->dims[in->rank - 1] == 1 &&
-        n == quern_shape_count(out) / out->dims[out->rank - 1])
-        return ROWS; /* one number for each row of the last axis */
-    return OTHER;
-}
-
-/* An input: its data, its broadcast, its size. */
-typedef struct side {
-    const float *data;
-    int layout;
-    int64_t count;
-} side;
-
-static side side_of(const quern_tensor *t, const quern_shape *out)
-{
-    return (side){ t->data, layout(&t->shape, out), quern_shape_count(&t->shape) };
-}
-
-/* The address in a side for output element `at`; rows have `last` elements. */
-static const float *side_address(const side *s, int64_t at, int64_t last)
-{
-    switch (s->layout) {
-    case SAME:
-        return s->data + at;
-    case TAIL:
-        return s->data + at % s->count;
-    case ROWS:
-        return s->data + at / last;
-    default:
-        return s->data;
-    }
-}
-
-static bool is_read_in_order(const side *s) { return s->layout == SAME || s->layout == TAIL; }
-
-/* A run of consecutive outputs, split so that each input is contiguous or a scalar. */
-static void pair_run(pair_loop *loop, const side *a, const side *b, int64_t last, int64_t at,
-                     int64_t n, float *y)
-{
-    while (n > 0) {
-        int64_t run = n;
-        if (a->layout == TAIL && a->count - at % a->count < run)
-            run = a->count - at % a->count;
-        if (b->layout == TAIL && b->count - at % b->count < run)
-            run = b->count - at % b->count;
-        if ((a->layout == ROWS || b->layout == ROWS) && last - at % last < run)
-            run = last - at % last;
-        loop(run, side_address(a, at, last), is_read_in_order(a), side_address(b, at, last),
-             is_read_in_order(b), y + at);
-        at += run;
-        n -= run;
-    }
-}
-
-/* Whether a side has one stride for the whole part: full shape, scalar, or the same piece of a
- * repeated row. */
-static bool has_one_stride(const side *s, const quern__part *p)
-{
-    return s->layout == SAME || s->layout == SCALAR ||
-           (s->layout == TAIL && p->stride % s->count == 0 &&
-            p->start % s->count + p->length <= s->count);
-}
-
-static int binary_kernel(const quern__call *c, int64_t begin, int64_t end)
-{
-    const quern_shape *s = &c->out[0].shape;
-    quern__part p = quern__call_part(c, s, begin, end);
-    pair_loop *loop = pair_loops[c->attr->i[0]];
-    side a = side_of(&c->in[0], s), b = side_of(&c->in[1], s);
-    int64_t last = s->rank ? s->dims[s->rank - 1] : 1;
-    float *y = c->out[0].data;
-    if (!has_one_stride(&a, &p) || !has_one_stride(&b, &p)) {
-        for (int64_t o = 0; o < p.outer; o++)
-            pair_run(loop, &a, &b, last, o * p.stride + p.start, p.length, y);
-        return 0;
-    }
-    const float *pa = side_address(&a, p.start, last), *pb = side_address(&b, p.start, last);
-    int64_t step_a = a.layout == SAME ? p.stride : 0, step_b = b.layout == SAME ? p.stride : 0;
-    for (int64_t o = 0; o < p.outer; o++)
-        loop(p.length, pa + o * step_a, is_read_in_order(&a), pb + o * step_b, is_read_in_order(&b),
-             y + p.start + o * p.stride);
-    return 0;
-}
-
-/* ---- any other broadcast, such as (B, H, W, C) and (B, 1, 1, C) ---- */
-
-/* The axes of the output after merging, the slowest first, with the strides of both inputs. An axis
- * merges with the one after it if each input either is contiguous over both or repeats over both.
- * Strides of the last axis are 0 or 1. */
+/* The axes of the output after merging, the slowest first, with the strides of both inputs; 0: the
+ * input repeats along the axis. An axis merges with the one after it if each input either is
+ * contiguous over both or repeats over both. Strides of the last axis are 0 or 1. */
 typedef struct merged_axes {
-    int n;
+    int n; /* at least 1 */
     int64_t size[QUERN_MAX_RANK], a[QUERN_MAX_RANK], b[QUERN_MAX_RANK];
 } merged_axes;
 
-/* The stride of an input for each axis of the output; 0: the input repeats along it. */
+/* The stride of an input for each axis of the output. */
 static void broadcast_strides(const quern_shape *in, const quern_shape *out, int64_t *stride)
 {
     int64_t step = 1;
@@ -283,7 +182,8 @@ static merged_axes merge_axes(const quern__call *c)
 {
     const quern_shape *out = &c->out[0].shape;
     int64_t a[QUERN_MAX_RANK], b[QUERN_MAX_RANK];
-    merged_axes x = { 0 };
+    merged_axes x;
+    x.n = 0;
     broadcast_strides(&c->in[0].shape, out, a);
     broadcast_strides(&c->in[1].shape, out, b);
     for (int k = 0; k < out->rank; k++) {
@@ -301,45 +201,61 @@ static merged_axes merge_axes(const quern__call *c)
         x.a[x.n] = a[k];
         x.b[x.n++] = b[k];
     }
+    if (x.n == 0) {
+        x.size[0] = x.n = 1;
+        x.a[0] = x.b[0] = 0;
+    }
     return x;
 }
 
-/* Computes n consecutive outputs from `at`, row by row of the last axis. */
-static void broadcast_run(pair_loop *loop, const merged_axes *x, const float *a, const float *b,
-                          int64_t at, int64_t n, float *y)
+/* An element of the output, and the addresses of the inputs for it. */
+typedef struct position {
+    const merged_axes *x;
+    int64_t index[QUERN_MAX_RANK];
+    const float *a, *b;
+} position;
+
+/* Moves to the element `by` later; from the last one, past the end. */
+static void advance(position *p, int64_t by)
 {
-    int64_t index[QUERN_MAX_RANK], left = at;
-    int last = x->n - 1;
-    for (int k = last; k >= 0; k--) {
-        index[k] = left % x->size[k];
-        left /= x->size[k];
-        a += index[k] * x->a[k];
-        b += index[k] * x->b[k];
-    }
-    while (n > 0) {
-        int64_t run = x->size[last] - index[last] < n ? x->size[last] - index[last] : n;
-        loop(run, a, (int)x->a[last], b, (int)x->b[last], y + at);
-        at += run;
-        n -= run;
-        a += run * x->a[last];
-        b += run * x->b[last];
-        index[last] += run;
-        for (int k = last; k > 0 && index[k] == x->size[k]; k--) {
-            a += x->a[k - 1] - x->size[k] * x->a[k];
-            b += x->b[k - 1] - x->size[k] * x->b[k];
-            index[k] = 0;
-            index[k - 1]++;
+    const merged_axes *x = p->x;
+    for (int k = x->n - 1; by > 0; k--) {
+        int64_t to = p->index[k] + by;
+        by = 0;
+        if (k > 0 && to >= x->size[k]) {
+            by = to == x->size[k] ? 1 : to / x->size[k];
+            to -= by * x->size[k];
         }
+        p->a += (to - p->index[k]) * x->a[k];
+        p->b += (to - p->index[k]) * x->b[k];
+        p->index[k] = to;
     }
 }
 
-static int broadcast_kernel(const quern__call *c, int64_t begin, int64_t end)
+/* Splits each run of outputs at the ends of the last merged axis, so that each input is contiguous
+ * or a scalar. */
+static int binary_kernel(const quern__call *c, int64_t begin, int64_t end)
 {
-    quern__part p = quern__call_part(c, &c->out[0].shape, begin, end);
+    quern__part part = quern__call_part(c, &c->out[0].shape, begin, end);
+    pair_loop *loop = pair_loops[c->attr->i[0]];
     merged_axes x = merge_axes(c);
-    for (int64_t o = 0; o < p.outer; o++)
-        broadcast_run(pair_loops[c->attr->i[0]], &x, c->in[0].data, c->in[1].data,
-                      o * p.stride + p.start, p.length, c->out[0].data);
+    position p = { .x = &x, .a = c->in[0].data, .b = c->in[1].data };
+    float *y = c->out[0].data;
+    int last = x.n - 1;
+    if (part.length == 0)
+        return 0;
+    for (int64_t o = 0; o < part.outer; o++) {
+        int64_t skip = o ? part.stride - part.length : part.start, run;
+        advance(&p, skip);
+        y += skip;
+        for (int64_t left = part.length; left > 0; left -= run) {
+            run = x.size[last] - p.index[last];
+            run = run < left ? run : left;
+            loop(run, p.a, (int)x.a[last], p.b, (int)x.b[last], y);
+            advance(&p, run);
+            y += run;
+        }
+    }
     return 0;
 }
 
@@ -351,9 +267,5 @@ quern__kernel *quern__cpu_elementwise(const quern__call *c)
         return unary_kernel;
     if (c->op == &quern__op_unary_grad)
         return unary_grad_kernel;
-    if (c->op != &quern__op_binary)
-        return NULL;
-    bool other = layout(&c->in[0].shape, &c->out[0].shape) == OTHER ||
-                 layout(&c->in[1].shape, &c->out[0].shape) == OTHER;
-    return other ? broadcast_kernel : binary_kernel;
+    return c->op == &quern__op_binary ? binary_kernel : NULL;
 }
