@@ -86,10 +86,7 @@ int quern_model_set_input_shapes_from(quern_model *m, const quern_generator *g, 
     if (quern__model_in_use(m))
         return quern__fail(err, QUERN_INVALID, quern__model_name(m), "is in use by a run");
     int status = quern__close_over(m, g, err);
-    quern_shape in[QUERN__MAX_IO];
-    for (int i = 0; i < quern_model_inputs(m); i++)
-        in[i] = quern_model_input_shape(m, i);
     if (status >= 0 && !quern__model_sized(m))
-        status = quern__model_bound(m, in, err);
+        quern__model_bound(m);
     return quern__leave(err, status);
 }

@@ -105,9 +105,10 @@ bool quern__model_sized(const quern_model *m);
  * without open axes does not change. Fails where the shapes do not fit the inputs, or where a layer
  * cannot have these sizes; the model then keeps its shapes. */
 int quern__model_close(quern_model *m, const quern_shape *in, quern_error *err);
-/* The same, and makes these the largest sizes of later runs whose source does not state shapes. */
-int quern__model_bound(quern_model *m, const quern_shape *in, quern_error *err);
-/* Closes the model over its largest sizes, if they are known. */
+/* Makes the present sizes of open axes the largest of later runs whose source does not state
+ * shapes. */
+void quern__model_bound(quern_model *m);
+/* Closes the model over its largest sizes, which are known (quern__model_sized). */
 int quern__model_close_bound(quern_model *m, quern_error *err);
 /* Drops the plans of training and evaluation, for all sizes of open axes. */
 void quern__model_forget_plans(quern_model *m);

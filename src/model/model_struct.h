@@ -109,7 +109,7 @@ struct quern_model {
     int n_closings, n_kept_programs;
     struct quern__closing *closings; /* shapes that it had */
     struct quern__kept_program *kept_programs;
-    uint64_t closing, last_closing, closed; /* id of the present one; the last id; count */
+    uint64_t closing, closed; /* id of the present one; count of new and known ones */
     int inner_value;
     bool inner_whole; /* quern__model_value does not convert it to float32 */
     void *arena;

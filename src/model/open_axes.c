@@ -60,14 +60,17 @@ int quern_model_set_input_shapes(quern_model *m, const quern_shape *shapes, quer
         if (fits < 0)
             return fits;
     }
-    return quern__model_bound(m, shapes, err);
+    int status = quern__model_close(m, shapes, err);
+    if (status >= 0)
+        quern__model_bound(m);
+    return status;
 }
 
 /* ---- programs and shapes that come again ---- */
 
 /* A closing: the shapes of the inputs and those of all values. */
 struct quern__closing {
-    uint64_t id, used; /* used: the count of closings when it was in use last */
+    uint64_t id, used; /* the model's count when it was new, and when it was in use last */
     quern_shape in[QUERN__MAX_IO], *shapes;
 };
 
@@ -198,8 +201,7 @@ static int keep_closing(quern_model *m, quern_error *err)
         c->in[i] = *quern__tensor_shape(m->b, m->in[i]);
     for (int v = 0; v < m->b->n_values; v++)
         c->shapes[v] = m->b->values[v].shape;
-    c->id = m->closing = ++m->last_closing;
-    c->used = ++m->closed;
+    c->id = m->closing = c->used = ++m->closed;
     return QUERN_OK;
 }
 
@@ -257,18 +259,14 @@ int quern__model_close(quern_model *m, const quern_shape *in, quern_error *err)
     return status;
 }
 
-int quern__model_bound(quern_model *m, const quern_shape *in, quern_error *err)
+void quern__model_bound(quern_model *m)
 {
-    int status = quern__model_close(m, in, err);
-    if (status < 0 || !m->b->open)
-        return status;
     for (int i = 0; i < m->n_in; i++)
         m->bound[i] = *quern__tensor_shape(m->b, m->in[i]);
-    m->sized = true;
-    return QUERN_OK;
+    m->sized = m->b->open;
 }
 
 int quern__model_close_bound(quern_model *m, quern_error *err)
 {
-    return m->sized ? quern__model_close(m, m->bound, err) : QUERN_OK;
+    return quern__model_close(m, m->bound, err);
 }
