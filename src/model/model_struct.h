@@ -153,6 +153,8 @@ void quern__warn_policies(const quern_model *m);
 
 /* open_axes.c: the shape of a value with -1 at open axes. */
 quern_shape quern__symbolic_shape(const quern_blueprint *b, int value);
+/* Whether a shape has the fixed axes of that shape; any size fits an open one. Axis 0 is ignored. */
+bool quern__fits_symbolic(const quern_shape *symbolic, const quern_shape *given);
 /* If the program of a mode is for another closing, keeps it, and takes that for the present closing
  * if there is one. */
 int quern__model_take_program(quern_model *m, quern__mode mode, quern_error *err);

@@ -18,11 +18,9 @@ static int check_shape(const char *name, const quern_model *m, int i, const quer
                        quern_error *err)
 {
     char want[96], got[96];
-    quern_shape own = quern__symbolic_shape(m->b, m->in[i]), given = *in, fixed = *in;
-    own.dims[0] = given.dims[0] = fixed.dims[0] = -1;
-    for (int k = 1; k < own.rank && k < given.rank; k++)
-        fixed.dims[k] = own.dims[k] < 0 ? -1 : given.dims[k];
-    return quern_shape_equal(&own, &fixed)
+    quern_shape own = quern__symbolic_shape(m->b, m->in[i]), given = *in;
+    own.dims[0] = given.dims[0] = -1;
+    return quern__fits_symbolic(&own, &given)
                ? QUERN_OK
                : quern__fail(err, QUERN_SHAPE, name, "input %d has shape %s, expected %s", i,
                              quern_shape_text(&given, got, sizeof got),

@@ -25,14 +25,22 @@ quern_shape quern__symbolic_shape(const quern_blueprint *b, int value)
     return shape;
 }
 
+bool quern__fits_symbolic(const quern_shape *symbolic, const quern_shape *given)
+{
+    bool fits = given->rank == symbolic->rank;
+    for (int k = 1; k < symbolic->rank && fits; k++)
+        fits = symbolic->dims[k] < 0 || given->dims[k] == symbolic->dims[k];
+    return fits;
+}
+
 /* Checks shapes against the inputs: only open axes may differ. */
 static int check_input(const quern_model *m, int i, const quern_shape *given, quern_error *err)
 {
     char have[96], want[96];
     quern_shape own = quern__symbolic_shape(m->b, m->in[i]);
-    bool fits = given->rank == own.rank;
+    bool fits = quern__fits_symbolic(&own, given);
     for (int k = 1; k < own.rank && fits; k++)
-        fits = own.dims[k] < 0 ? given->dims[k] > 0 : given->dims[k] == own.dims[k];
+        fits = own.dims[k] >= 0 || given->dims[k] > 0;
     if (fits)
         return QUERN_OK;
     return quern__fail(
