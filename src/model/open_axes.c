@@ -199,18 +199,14 @@ static struct quern__closing *new_closing(quern_model *m)
     return c;
 }
 
-/* Records the present shapes as a closing with a new id. */
-static int keep_closing(quern_model *m, quern_error *err)
+/* Records the present shapes in a closing, which gets a new id. */
+static void record_closing(quern_model *m, struct quern__closing *c)
 {
-    struct quern__closing *c = new_closing(m);
-    if (!c)
-        return quern__fail_memory(err, (size_t)m->b->n_values * sizeof *c->shapes);
     for (int i = 0; i < m->n_in; i++)
         c->in[i] = *quern__tensor_shape(m->b, m->in[i]);
     for (int v = 0; v < m->b->n_values; v++)
         c->shapes[v] = m->b->values[v].shape;
     c->id = m->closing = c->used = ++m->closed;
-    return QUERN_OK;
 }
 
 /* Takes a closing with the present shapes of the inputs, if it is known. Returns whether it is. */
@@ -259,9 +255,11 @@ int quern__model_close(quern_model *m, const quern_shape *in, quern_error *err)
     if (known_closing(m))
         return QUERN_OK;
     quern__program_free(&m->inner);
-    int status = infer_shapes(m, err);
+    struct quern__closing *c = new_closing(m); /* before the shapes change, so that none is lost */
+    int status = c ? infer_shapes(m, err)
+                   : quern__fail_memory(err, (size_t)m->b->n_values * sizeof *c->shapes);
     if (status >= 0)
-        status = keep_closing(m, err);
+        record_closing(m, c);
     for (int i = 0; i < m->n_in && status < 0; i++)
         m->b->values[m->in[i]].shape = before[i];
     return status;

@@ -2,6 +2,8 @@
  * order of the sizes, trains and validates on different sizes, and is saved with None. */
 #include "check.h"
 
+#include "base/base.h"
+
 #include <math.h>
 #include <quern/quern.h>
 #include <stdbool.h>
@@ -358,6 +360,29 @@ static void impossible_shapes_are_refused(void **state)
     quern_model_free(m);
 }
 
+/* A failure of any allocation: the model keeps the shapes that it had, also after the failure. */
+static void no_memory_keeps_the_shapes(void **state)
+{
+    quern_error err = { 0 };
+    quern_model *m = quern_model_from_spec("input None 2 | conv1d 4 3 same | dense 3", 1, &err);
+    quern_shape ten = { .rank = 3, .dims = { -1, 10, 2 } }, own = ten;
+    int status = -1, n = 0;
+    (void)state;
+    assert_non_null(m);
+    CHECK_OK(quern_model_set_input_shapes(m, &ten, &err), err);
+    own.dims[1] = 20;
+    while (status < 0) {
+        quern__memory_fail_at((size_t)++n);
+        status = quern_model_set_input_shapes(m, &own, &err);
+        quern__memory_fail_at(0);
+        assert_true(status >= 0 || status == QUERN_NOMEM);
+        assert_int_equal(quern_model_input_shape(m, 0).dims[1], status < 0 ? 10 : 20);
+        assert_int_equal(quern_model_output_shape(m, 0).dims[1], status < 0 ? 10 : 20);
+    }
+    assert_true(n > 2);
+    quern_model_free(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -369,6 +394,7 @@ int main(void)
         cmocka_unit_test(batches_that_do_not_fit_are_refused),
         cmocka_unit_test(files_keep_none),
         cmocka_unit_test(impossible_shapes_are_refused),
+        cmocka_unit_test(no_memory_keeps_the_shapes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
